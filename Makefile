@@ -1,0 +1,52 @@
+# Autobook: everything runs from here. `make` alone lists what there is.
+#
+# Needs python3 (3.11 or newer) and make. Every target that runs our code brings the environment up to date first.
+
+PYTHON ?= python3
+PY     := .venv/bin/python
+# Two workers: payments tests wait more than they compute, and two cores are what CI gives us.
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup stack demo test lint format types migrate migrate-status bench-cold reset-local clean
+
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
+
+setup: ## Create .venv from uv.lock (quick when it is up to date)
+	@$(PYTHON) -m local.setup
+
+stack: setup ## Run everything on loopback until Ctrl-C; addresses and keys go to .local/stack.json
+	@exec $(PY) -m local.stack
+
+demo: setup ## Play one auto-booking from saved card to confirmed booking, and end
+	@exec $(PY) -m local.demo
+
+test: setup ## Lint, types and every test; ARGS="tests/local -k gateway" narrows the tests
+	@exec $(PY) -m local.check --workers $(WORKERS) -- $(ARGS)
+
+lint: setup ## ruff and sqlfluff, changing nothing
+	@exec $(PY) -m local.check --only lint
+
+format: setup ## Let ruff and sqlfluff format what they can
+	@exec $(PY) -m local.check --only format
+
+types: setup ## mypy --strict
+	@exec $(PY) -m local.check --only types
+
+migrate: setup ## Apply sql/ and policies/ to DATABASE_URL (direct or session connection, no transaction pooler)
+	@exec $(PY) -m local.migrate up
+
+migrate-status: setup ## Say which migrations DATABASE_URL has, lacks, or has in another wording
+	@exec $(PY) -m local.migrate status
+
+bench-cold: setup ## Import time of the handlers beside a bare fastapi + mangum + supabase + stripe function
+	@exec $(PY) -m local.bench_cold
+
+reset-local: setup ## End what a crashed stack left behind and forget its state
+	@exec $(PY) -m local.reset
+
+clean: ## Remove the environment, caches and local state
+	@if [ -x $(PY) ]; then $(PY) -m local.reset; fi
+	@rm -rf .venv .local .mypy_cache .ruff_cache .pytest_cache .hypothesis build
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

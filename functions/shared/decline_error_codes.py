@@ -78,13 +78,9 @@ ERROR_CODES: Final[dict[str, Rule]] = {
     "payment_intent_payment_attempt_failed": GENERIC,
     "payment_intent_rate_limit_exceeded": _BUSY,
     "payment_intent_unexpected_state": _STATE,
-    "payment_method_billing_details_address_missing": Rule(
-        _UPDATE, "The billing address of this card is missing."
-    ),
+    "payment_method_billing_details_address_missing": Rule(_UPDATE, "The billing address of this card is missing."),
     "payment_method_currency_mismatch": Rule(_OTHER, "This card can't be charged in this currency."),
-    "payment_method_customer_decline": Rule(
-        _OTHER, "This payment was not confirmed.", "Please choose another card."
-    ),
+    "payment_method_customer_decline": Rule(_OTHER, "This payment was not confirmed.", "Please choose another card."),
     "payment_method_not_available": Rule(_RETRY, "The payment provider could not be reached."),
     "payment_method_provider_decline": GENERIC,
     "payment_method_provider_timeout": Rule(_RETRY, "The payment provider did not answer in time."),
@@ -99,9 +95,7 @@ ERROR_CODES: Final[dict[str, Rule]] = {
     "rate_limit": _BUSY,
     "refer_to_customer": GENERIC,
     "refund_disputed_payment": Rule(_STOP, "There is an open dispute about this payment."),
-    "setup_attempt_failed": Rule(
-        _UPDATE, "This card could not be saved.", "Please try again, or add another card."
-    ),
+    "setup_attempt_failed": Rule(_UPDATE, "This card could not be saved.", "Please try again, or add another card."),
     "setup_intent_authentication_failure": Rule(
         _USER,
         "This card was not confirmed with your bank.",
@@ -115,9 +109,7 @@ ERROR_CODES: Final[dict[str, Rule]] = {
     "three_d_secure_authentication_not_supported": Rule(
         _OTHER, "This card can't be confirmed with your bank online.", "Please choose another card."
     ),
-    "three_d_secure_authentication_upstream_error": Rule(
-        _RETRY, "Your bank's confirmation service was not available."
-    ),
+    "three_d_secure_authentication_upstream_error": Rule(_RETRY, "Your bank's confirmation service was not available."),
 }
 
 # Everything else that https://docs.stripe.com/error-codes lists: parameters, keys, modes, other products.

@@ -59,7 +59,7 @@ ACTIONS: Final[dict[DeclineCategory, str]] = {
     _RETRY: "We may try this card again while the offer is open, or you can choose another card.",
     _OTHER: "Please contact your bank for more information, or choose another card.",
     _USER: "Please open your booking and confirm the payment with your bank.",
-    _UPDATE: "Please add it again with the right details, or use another card.",
+    _UPDATE: "Please add the card again with the right details, or use another one.",
     _NEVER: "Please choose another card.",
     _STOP: "We are checking this before anything else is charged, and there is nothing you need to do.",
     _BUG: "Our team has been told, and there is nothing you need to do.",
@@ -91,9 +91,7 @@ RADAR_REASONS: Final[dict[str, Rule]] = {
     "blocklist": _FRAUD,
     "merchant_blacklist": _FRAUD,
     "low_probability_of_authorization": GENERIC,
-    "previously_declined_do_not_retry": Rule(
-        _NEVER, "This card has been declined too often.", blocks_card=True
-    ),
+    "previously_declined_do_not_retry": Rule(_NEVER, "This card has been declined too often.", blocks_card=True),
     "requested_block_on_incorrect_cvc": Rule(
         _UPDATE,
         "The security code of this card did not match.",
@@ -132,9 +130,7 @@ MERCHANT_ADVICE_CODES: Final[dict[str, Rule]] = {
     "40": Rule(_OTHER, "This prepaid card can't be used for this payment.", "Please choose another card."),
     "41": Rule(_UPDATE, "This is a single-use card number.", "Please add a card that can be charged again."),
     "42": _FRAUD,  # sanctions screening: neither explained nor worked around with another card
-    "43": Rule(
-        _OTHER, "This virtual card number can't be used for this payment.", "Please choose another card."
-    ),
+    "43": Rule(_OTHER, "This virtual card number can't be used for this payment.", "Please choose another card."),
 }
 
 # --- network_advice_code: Visa's decline categories, when the caller knows that the network is Visa ---------
@@ -169,9 +165,7 @@ EXPIRED: Final = Rule(
 ADDRESS: Final = Rule(_UPDATE, "The billing address does not match this card.")
 POSTAL_CODE: Final = Rule(_UPDATE, "The billing postal code does not match this card.")
 _LIMIT: Final = Rule(_OTHER, "This payment goes over a limit of this card.")
-_PIN: Final = Rule(
-    _OTHER, "Your bank asks for a PIN, which can't be used online.", "Please choose another card."
-)
+_PIN: Final = Rule(_OTHER, "Your bank asks for a PIN, which can't be used online.", "Please choose another card.")
 _REVOKED: Final = Rule(
     _NEVER,
     "Your bank no longer accepts payments to us from this card.",
@@ -269,9 +263,7 @@ OTHER_DECLINE_CODES: Final[dict[str, Rule]] = {
     "partner_payment_not_found": Rule(_STOP, "This payment could not be found at the payment provider."),
     "payment_disputed": Rule(_STOP, "There is an open dispute about this payment."),
     "payment_limit_exceeded": _LIMIT,
-    "recurring_not_supported_by_bank": Rule(
-        _OTHER, "Your bank does not allow saved-card payments with this card."
-    ),
+    "recurring_not_supported_by_bank": Rule(_OTHER, "Your bank does not allow saved-card payments with this card."),
 }
 
 DECLINE_CODES: Final[dict[str, Rule]] = {**OTHER_DECLINE_CODES, **CARD_DECLINE_CODES}

@@ -64,9 +64,27 @@ class Decline:
     unknown_codes: tuple[str, ...] = ()
 
     @property
+    def allows_other_card(self) -> bool:
+        """Another card of the cardholder may be charged for the same booking without asking.
+
+        With `retry_later` it is a choice between another card now and the same card later.
+        """
+        return self.category in _FALLBACK_CATEGORIES and not self.is_fraud
+
+    @property
     def public_code(self) -> str:
         """The code that a cardholder may see, in an API answer say: fraud reads `generic_decline`."""
         return "generic_decline" if self.is_fraud else self.code
+
+
+_FALLBACK_CATEGORIES: Final = frozenset(
+    {
+        DeclineCategory.RETRY_LATER,
+        DeclineCategory.OTHER_CARD,
+        DeclineCategory.UPDATE_CARD,
+        DeclineCategory.NEVER,
+    }
+)
 
 
 class _Evidence(NamedTuple):
@@ -115,7 +133,7 @@ def classify(
         user_message=table.NEUTRAL_SENTENCE if is_fraud else _sentence(deciding, evidence),
         is_fraud=is_fraud,
         is_known=not unknown and bool(evidence),
-        blocks_card=deciding.rule.blocks_card,
+        blocks_card=_blocks_card(deciding, evidence),
         retry_after_seconds=_wait(evidence) if category is DeclineCategory.RETRY_LATER else None,
         unknown_codes=unknown,
     )
@@ -157,9 +175,7 @@ def _gather(
             unknown.append(f"outcome={reason}")
         evidence.append(_Evidence("outcome", reason, table.RADAR_REASONS.get(reason, table.RADAR_UNKNOWN)))
     elif outcome_type == "issuer_declined" and decline_code is None:
-        decline_code = (
-            outcome_reason  # a Charge carries the issuer's decline code only as its outcome's reason
-        )
+        decline_code = outcome_reason  # a Charge carries the issuer's decline code only as its outcome's reason
     look_up("advice_code", advice_code, table.ADVICE_CODES)
     if network_advice_code is not None:
         by_network = table.VISA_CATEGORIES if network == "visa" else table.MERCHANT_ADVICE_CODES
@@ -189,6 +205,15 @@ def _decide(evidence: list[_Evidence]) -> _Evidence:
     return first
 
 
+def _blocks_card(deciding: _Evidence, evidence: list[_Evidence]) -> bool:
+    """Whether anyone whose word counts here forbade the card; authenticated by its holder it may be charged."""
+    if deciding.rule.category is DeclineCategory.USER_ACTION:
+        return False
+    return any(
+        item.rule.blocks_card and (item is deciding or item.source != "network_advice_code") for item in evidence
+    )
+
+
 def _sentence(deciding: _Evidence, evidence: list[_Evidence]) -> str:
     """Why, by the most specific code with words of its own; what to do, by the category that was decided."""
     why = deciding.rule
@@ -205,6 +230,4 @@ def _sentence(deciding: _Evidence, evidence: list[_Evidence]) -> str:
 
 def _wait(evidence: list[_Evidence]) -> int | None:
     """The longest wait that any field asks for."""
-    return max(
-        (item.rule.wait_seconds for item in evidence if item.rule.wait_seconds is not None), default=None
-    )
+    return max((item.rule.wait_seconds for item in evidence if item.rule.wait_seconds is not None), default=None)

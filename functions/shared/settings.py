@@ -1,0 +1,114 @@
+"""Settings from the environment: typed, read on first use, refused when a secret is missing or empty.
+
+Each function reads only the groups that it needs, so its Lambda needs only those variables. A secret has no default
+and no repr (`SecretStr`).
+"""
+
+import os
+from functools import cache
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+_Group = TypeVar("_Group", bound="Settings")
+
+
+class SettingsError(RuntimeError):
+    """The environment is not fit to run with. Names the variables, never their values."""
+
+
+def _split(value: Any) -> Any:
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+_Url = Annotated[str, Field(pattern=r"^https?://[^\s]+[^/\s]$")]
+Secret = Annotated[SecretStr, Field(min_length=8)]
+SecretList = Annotated[list[Secret], Field(min_length=1), BeforeValidator(_split)]
+
+
+class Settings(BaseModel):
+    """A group of settings; field names are the variables' names in lower case."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Read and check the group. Raises SettingsError naming each missing or malformed variable."""
+        values = {name: os.environ[name.upper()] for name in cls.model_fields if name.upper() in os.environ}
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            faults = ", ".join(
+                f"{'.'.join(str(part) for part in fault['loc']).upper()} ({fault['type']})" for fault in error.errors()
+            )
+            raise SettingsError(f"the environment lacks or garbles: {faults}") from None
+
+
+class SupabaseSettings(Settings):
+    """Where the data is, with the functions' own key."""
+
+    supabase_url: _Url
+    supabase_secret_key: Secret
+
+
+class UserSettings(Settings):
+    """How users' tokens are verified and passed on."""
+
+    supabase_url: _Url
+    supabase_publishable_key: str = Field(min_length=8)
+    supabase_jwt_issuer: str | None = None
+    supabase_jwt_secret: Secret | None = None
+    """Only for projects that still sign with the legacy HS256 secret; without it HS256 is refused."""
+
+    @property
+    def issuer(self) -> str:
+        """The `iss` that tokens must carry."""
+        return self.supabase_jwt_issuer or f"{self.supabase_url}/auth/v1"
+
+
+class StripeSettings(Settings):
+    """How Stripe is called."""
+
+    stripe_secret_key: Secret
+    stripe_api_base: _Url = "https://api.stripe.com"
+
+    @property
+    def livemode(self) -> bool:
+        """Whether the key is one for real money."""
+        return self.stripe_secret_key.get_secret_value().split("_")[1:2] == ["live"]
+
+
+class PublishableSettings(Settings):
+    """What a page needs to talk to Stripe itself; no secret."""
+
+    stripe_publishable_key: str = Field(pattern=r"^pk_(test|live)_\w+$")
+
+
+class WebhookSettings(Settings):
+    """Secrets of the webhook endpoint, newest first; several while they are rotated."""
+
+    stripe_webhook_secrets: SecretList
+
+
+class MachineSettings(Settings):
+    """Secrets with which the offer feed and fulfilment sign; several while they are rotated."""
+
+    autobook_signing_secrets: SecretList
+
+
+class QueueSettings(Settings):
+    """The queue between offers and charges."""
+
+    charge_queue_url: _Url
+
+
+@cache
+def _read(group: type[Settings]) -> Settings:
+    return group.from_environment()
+
+
+def read(group: type[_Group]) -> _Group:
+    """The settings of a group, read once per process. Raises SettingsError."""
+    settings = _read(group)
+    assert isinstance(settings, group)
+    return settings

@@ -1,0 +1,291 @@
+"""The one module through which Stripe is called.
+
+Every POST takes its idempotency key from a committed row, so that it may be repeated by anybody at any time. What
+Stripe did with money comes back as facts (functions/shared/stripe_facts.py), and an unknown outcome is one of them: a
+time-out, a 5xx, a lost connection or a 409 for a key in use never count as failures
+(https://docs.stripe.com/error-low-level#network-errors).
+"""
+
+import logging
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeVar
+from uuid import UUID
+
+import stripe
+from stripe import StripeClient
+
+from functions.shared.clock import Deadline
+from functions.shared.logs import log
+from functions.shared.problems import Problem
+from functions.shared.settings import StripeSettings, read
+from functions.shared.stripe_facts import Facts, decline_facts, payment_intent_facts
+
+TIMEOUT_SECONDS = 12.0
+"""Stripe's slowest honest answers (a bank that thinks) take some ten seconds; two calls fit into a Lambda's 29."""
+MARGIN_SECONDS = 3.0
+"""Kept back from the deadline, to commit the outcome."""
+UNKNOWN: Facts = {"status": "unknown"}
+
+_Object = TypeVar("_Object")
+
+
+class NotEnoughTime(Exception):
+    """A Stripe call that could not end before the deadline is not begun."""
+
+
+class StripeGateway:
+    """Stripe as the functions use it."""
+
+    def __init__(self, client: StripeClient) -> None:
+        self._client = client
+
+    # --- customers and cards ---------------------------------------------------------------------------------------
+
+    def create_customer(self, user_id: UUID, email: str | None) -> str:
+        """The Customer of a user; the same however often it is asked for. Raises Problem."""
+        params: dict[str, Any] = {"metadata": {"user_id": str(user_id)}}
+        if email:
+            params["email"] = email
+        customer = _or_problem(
+            lambda: self._client.v1.customers.create(params, {"idempotency_key": f"customer:{user_id}"})  # type: ignore[arg-type]  # a TypedDict built in steps
+        )
+        return str(customer.id)
+
+    def create_setup_intent(
+        self, stripe_customer_id: str, user_id: UUID, terms_version: str, idempotency_key: str
+    ) -> stripe.SetupIntent:
+        """A SetupIntent for charging off-session later. Raises Problem."""
+        return _or_problem(
+            lambda: self._client.v1.setup_intents.create(
+                {
+                    "customer": stripe_customer_id,
+                    "usage": "off_session",
+                    "allowed_payment_method_types": ["card"],
+                    "metadata": {"user_id": str(user_id), "terms_version": terms_version},
+                },
+                {"idempotency_key": idempotency_key},
+            )
+        )
+
+    def retrieve_setup_intent(self, setup_intent_id: str) -> Facts:
+        """A SetupIntent with its card, as a plain dict. Raises Problem."""
+        return _or_problem(
+            lambda: self._client.v1.setup_intents.retrieve(setup_intent_id, {"expand": ["payment_method"]})
+        ).to_dict()
+
+    def detach_payment_method(self, stripe_payment_method_id: str) -> None:
+        """Detach a card; one that is detached already is fine. Raises Problem."""
+        try:
+            _or_problem(
+                lambda: self._client.v1.payment_methods.detach(
+                    stripe_payment_method_id, {}, {"idempotency_key": f"detach:{stripe_payment_method_id}"}
+                )
+            )
+        except Problem:
+            method = _or_problem(lambda: self._client.v1.payment_methods.retrieve(stripe_payment_method_id))
+            if method.customer is not None:
+                raise
+
+    # --- money -----------------------------------------------------------------------------------------------------
+
+    def charge(self, step: Facts, deadline: Deadline) -> Facts:
+        """Create and confirm a booking's PaymentIntent off-session, or confirm it again with another attempt.
+
+        `step` is a charge step of SQL's `internal.next_step`. Raises NotEnoughTime before anything was sent.
+        """
+        self._require_time(deadline)
+        options: Any = {"idempotency_key": f"attempt:{step['attempt_id']}"}
+        if step["payment_intent_id"]:
+            intent_id = step["payment_intent_id"]
+            return _settled(
+                lambda: self._client.v1.payment_intents.confirm(
+                    intent_id,
+                    {
+                        "payment_method": step["stripe_payment_method_id"],
+                        "off_session": True,
+                        "expand": ["latest_charge"],
+                    },
+                    options,
+                )
+            )
+        return _settled(
+            lambda: self._client.v1.payment_intents.create(
+                {
+                    "amount": step["amount_minor"],
+                    "currency": step["currency"],
+                    "customer": step["stripe_customer_id"],
+                    "payment_method": step["stripe_payment_method_id"],
+                    "allowed_payment_method_types": ["card"],
+                    "capture_method": step["capture"],
+                    "confirm": True,
+                    "off_session": True,
+                    "statement_descriptor_suffix": "AUTOBOOK",
+                    "metadata": step["metadata"],
+                    "expand": ["latest_charge"],
+                },
+                options,
+            )
+        )
+
+    def cancel(self, step: Facts, deadline: Deadline) -> Facts:
+        """Cancel a booking's PaymentIntent; if it succeeded meanwhile, the facts say so. Raises NotEnoughTime."""
+        self._require_time(deadline)
+        intent_id = step["payment_intent_id"]
+        facts = _settled(
+            lambda: self._client.v1.payment_intents.cancel(
+                intent_id, {"cancellation_reason": "abandoned"}, {"idempotency_key": f"cancel:{intent_id}"}
+            )
+        )
+        # The key replays an old refusal for a day; what the PaymentIntent is now is asked of it.
+        if facts.get("status") not in ("canceled", "unknown"):
+            return self.retrieve(intent_id)
+        return facts
+
+    def retrieve(self, payment_intent_id: str) -> Facts:
+        """What a PaymentIntent is now."""
+        return _settled(
+            lambda: self._client.v1.payment_intents.retrieve(payment_intent_id, {"expand": ["latest_charge"]})
+        )
+
+    def client_secret(self, payment_intent_id: str) -> str:
+        """What lets the cardholder's page go on with a PaymentIntent. Raises Problem."""
+        intent = _or_problem(lambda: self._client.v1.payment_intents.retrieve(payment_intent_id))
+        return str(intent.client_secret)
+
+    def refund(self, step: Facts, deadline: Deadline) -> Facts:
+        """Refund what a refund row says, under that row's key. Raises NotEnoughTime.
+
+        Gives {status, stripe_refund_id, failure_reason}; status unknown when nobody knows, failed when Stripe refused.
+        """
+        self._require_time(deadline)
+        try:
+            refund = self._client.v1.refunds.create(
+                {
+                    "payment_intent": step["payment_intent_id"],
+                    "amount": step["amount_minor"],
+                    "metadata": {"refund_id": step["refund_id"], "booking_id": step["booking_id"]},
+                },
+                {"idempotency_key": f"refund:{step['refund_id']}"},
+            )
+        except stripe.InvalidRequestError as error:
+            return {
+                "refund_id": step["refund_id"],
+                "status": "failed",
+                "failure_reason": error.code or "refused",
+            }
+        except stripe.StripeError as error:
+            _log_stripe_error(error)
+            return {"refund_id": step["refund_id"], "status": "unknown"}
+        return refund_facts(refund.to_dict())
+
+    @staticmethod
+    def _require_time(deadline: Deadline) -> None:
+        if deadline.remaining_seconds() < TIMEOUT_SECONDS + MARGIN_SECONDS:
+            raise NotEnoughTime
+
+
+def refund_facts(refund: Facts) -> Facts:
+    """Facts of a Refund (https://docs.stripe.com/api/refunds/object)."""
+    status = refund.get("status")
+    return {
+        "stripe_refund_id": refund["id"],
+        "refund_id": (refund.get("metadata") or {}).get("refund_id"),
+        "payment_intent_id": refund.get("payment_intent"),
+        "status": "pending" if status == "requires_action" else status,
+        "amount_minor": refund["amount"],
+        "currency": refund["currency"],
+        "reason": refund.get("reason"),
+        "failure_reason": refund.get("failure_reason"),
+    }
+
+
+@cache
+def gateway() -> StripeGateway:
+    """The gateway of this process. Raises SettingsError."""
+    settings = read(StripeSettings)
+    client = StripeClient(
+        settings.stripe_secret_key.get_secret_value(),
+        base_addresses={"api": settings.stripe_api_base},
+        # httpx is here already for the database; `requests`, the SDK's own choice, would be imported beside it.
+        http_client=stripe.HTTPXClient(timeout=TIMEOUT_SECONDS, allow_sync_methods=True),
+        # One call, one answer: repeating is the protocol's work, which knows the deadline and the row.
+        max_network_retries=0,
+    )
+    return StripeGateway(client)
+
+
+def _settled(send: Callable[[], stripe.PaymentIntent]) -> Facts:
+    """Send, and turn every answer into facts."""
+    try:
+        return payment_intent_facts(send().to_dict())
+    except stripe.CardError as error:
+        _log_stripe_error(error)
+        return _error_facts(error)
+    except (stripe.InvalidRequestError, stripe.IdempotencyError, stripe.PermissionError) as error:
+        _log_stripe_error(error)
+        return _refused_facts(error)
+    except stripe.StripeError as error:
+        # Time-outs, lost connections, 5xx, 429, a key in use, a wrong API key: the money may or may not have moved.
+        _log_stripe_error(error)
+        return dict(UNKNOWN)
+
+
+def _error_facts(error: stripe.CardError) -> Facts:
+    body = _error_body(error)
+    intent = body.get("payment_intent")
+    if not intent:
+        return {"status": "requires_payment_method", "decline": decline_facts(body)}
+    facts = payment_intent_facts(intent)
+    # The error says more than the PaymentIntent's copy of it (the network's codes, the advice).
+    return facts | {"decline": decline_facts(body), "charge_id": body.get("charge") or facts.get("charge_id")}
+
+
+def _refused_facts(error: stripe.StripeError) -> Facts:
+    body = _error_body(error)
+    intent = body.get("payment_intent")
+    if intent and intent.get("status") in ("succeeded", "canceled", "requires_capture", "processing"):
+        return payment_intent_facts(intent)  # payment_intent_unexpected_state: it is already where it is
+    facts: Facts = payment_intent_facts(intent) if intent else {"status": "rejected"}
+    facts["decline"] = decline_facts({"code": body.get("code") or "invalid_request_error"})
+    if facts["decline"]["category"] == "other_card":
+        # Stripe did not take the request and no table says why: another card would meet the same refusal.
+        facts["decline"]["category"] = "our_bug"
+    return facts
+
+
+def _error_body(error: stripe.StripeError) -> Facts:
+    body = error.json_body
+    found = body.get("error") if isinstance(body, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _or_problem(send: Callable[[], _Object]) -> _Object:
+    """Send something that moves no money. Raises Problem when Stripe refuses or cannot be reached."""
+    try:
+        return send()
+    except (
+        stripe.InvalidRequestError,
+        stripe.IdempotencyError,
+        stripe.AuthenticationError,
+        stripe.PermissionError,
+    ) as error:
+        _log_stripe_error(error)
+        if isinstance(error, stripe.IdempotencyError):
+            raise Problem("idempotency_key_reused") from None
+        raise Problem("payment_provider_refused") from None
+    except stripe.StripeError as error:
+        _log_stripe_error(error)
+        raise Problem("payment_provider_unavailable", headers={"Retry-After": "5"}) from None
+
+
+def _log_stripe_error(error: stripe.StripeError) -> None:
+    """Status, code and Stripe's request id tell all that its dashboard needs; the message may quote a request."""
+    log(
+        logging.INFO if isinstance(error, stripe.CardError) else logging.WARNING,
+        "Stripe answered with an error",
+        stripe_error=type(error).__name__,
+        stripe_status=error.http_status,
+        stripe_code=getattr(error, "code", None),
+        stripe_request_id=error.request_id,
+    )

@@ -1,0 +1,11 @@
+"""charge.*: outcome, risk, network codes, fee and the hold's end, which a PaymentIntent's event does not carry."""
+
+from typing import Any
+
+from functions.shared.stripe_facts import charge_facts
+from functions.webhook.verification import Event
+
+
+def read(event: Event) -> dict[str, Any]:
+    """The facts of the Charge; they enrich its attempt and move nothing."""
+    return charge_facts(event.data.object)

@@ -1,0 +1,11 @@
+"""refund.*: money on its way back, arrived, or sent back by the bank."""
+
+from typing import Any
+
+from functions.shared.stripe_gateway import refund_facts
+from functions.webhook.verification import Event
+
+
+def read(event: Event) -> dict[str, Any]:
+    """The facts of the Refund, ours or one made in Stripe's dashboard."""
+    return refund_facts(event.data.object)

@@ -63,6 +63,7 @@ ERROR_CODES: Final[dict[str, Rule]] = {
     "incorrect_postal_code": POSTAL_CODE,
     "incorrect_zip": POSTAL_CODE,
     "india_recurring_payment_mandate_canceled": _MANDATE,
+    "insufficient_funds": CARD_DECLINE_CODES["insufficient_funds"],
     "intent_invalid_state": _STATE,
     "invalid_card_type": Rule(_OTHER, "This kind of card can't be used for this payment."),
     "invalid_cvc": CVC,

@@ -20,7 +20,10 @@ using (user_id = (select auth.uid()) and status in ('active', 'paused'))
 with check (user_id = (select auth.uid()));
 create policy offers_read_considered on public.offers
 for select to authenticated using (
-  exists (select from public.matches as m where m.offer_id = offers.id and m.user_id = (select auth.uid()))
+  exists (
+    select from public.matches as m
+    where m.offer_id = offers.id and m.user_id = (select auth.uid())
+  )
 );
 create policy matches_read_own on public.matches
 for select to authenticated using (user_id = (select auth.uid()));
@@ -32,7 +35,10 @@ create policy refunds_read_own on public.refunds
 for select to authenticated using (user_id = (select auth.uid()));
 create policy ledger_entries_read_own on public.ledger_entries
 for select to authenticated using (
-  exists (select from public.campaigns as c where c.id = ledger_entries.campaign_id and c.user_id = (select auth.uid()))
+  exists (
+    select from public.campaigns as c
+    where c.id = ledger_entries.campaign_id and c.user_id = (select auth.uid())
+  )
 );
 create policy notifications_read_own on public.notifications
 for select to authenticated using (user_id = (select auth.uid()));
@@ -60,7 +66,15 @@ grant select on public.offers to authenticated;
 grant select on public.matches to authenticated;
 grant select (
   id, campaign_id, offer_id, user_id, status, amount_minor, currency, capture, stripe_payment_intent_id,
-  amount_captured_minor, amount_refunded_minor, user_message, action_expires_at, retry_at, capture_before, confirmed_at, created_at, updated_at
+  amount_captured_minor,
+  amount_refunded_minor,
+  user_message,
+  action_expires_at,
+  retry_at,
+  capture_before,
+  confirmed_at,
+  created_at,
+  updated_at
 ) on public.bookings to authenticated;
 grant select (id, booking_id, user_id, payment_method_id, ordinal, status, user_message, created_at, updated_at, settled_at)
 on public.attempts to authenticated;

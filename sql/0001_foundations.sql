@@ -82,14 +82,14 @@ comment on function internal.refuse_change() is
 'Trigger: for append-only tables, and against deleting what has seen money. Holds for the owner too.';
 
 create table internal.settings (
-  only_row                        boolean primary key default true check (only_row),
-  velocity_bookings_per_hour      integer not null default 30 check (velocity_bookings_per_hour > 0),
-  velocity_cards_per_day          integer not null default 5 check (velocity_cards_per_day > 0),
-  authentication_window_seconds   integer not null default 86400 check (authentication_window_seconds > 0),
-  retry_backoff_seconds           integer not null default 3600 check (retry_backoff_seconds > 0),
-  retries_per_booking             integer not null default 4 check (retries_per_booking between 0 and 15),
-  attempts_per_card_in_30_days    integer not null default 15 check (attempts_per_card_in_30_days between 1 and 15),
-  lease_seconds                   integer not null default 35 check (lease_seconds > 0)
+  only_row boolean primary key default true check (only_row),
+  velocity_bookings_per_hour integer not null default 30 check (velocity_bookings_per_hour > 0),
+  velocity_cards_per_day integer not null default 5 check (velocity_cards_per_day > 0),
+  authentication_window_seconds integer not null default 86400 check (authentication_window_seconds > 0),
+  retry_backoff_seconds integer not null default 3600 check (retry_backoff_seconds > 0),
+  retries_per_booking integer not null default 4 check (retries_per_booking between 0 and 15),
+  attempts_per_card_in_30_days integer not null default 15 check (attempts_per_card_in_30_days between 1 and 15),
+  lease_seconds integer not null default 35 check (lease_seconds > 0)
 );
 alter table internal.settings enable row level security;
 comment on table internal.settings is 'One row: limits that operators may turn without a release.';

@@ -34,9 +34,9 @@ comment on type public.match_state is
 charge was refused when its time came.';
 
 create table internal.transitions (
-  machine      text not null,
-  from_status  text not null,
-  to_status    text not null,
+  machine text not null,
+  from_status text not null,
+  to_status text not null,
   primary key (machine, from_status, to_status)
 );
 alter table internal.transitions enable row level security;

@@ -54,12 +54,13 @@ select
   b.confirmed_at,
   b.created_at,
   coalesce((
-    select jsonb_agg(
-      jsonb_build_object(
-        'id', a.id, 'ordinal', a.ordinal, 'status', a.status, 'payment_method_id', a.payment_method_id,
-        'user_message', a.user_message, 'created_at', a.created_at, 'settled_at', a.settled_at
-      ) order by a.ordinal
-    )
+    select
+      jsonb_agg(
+        jsonb_build_object(
+          'id', a.id, 'ordinal', a.ordinal, 'status', a.status, 'payment_method_id', a.payment_method_id,
+          'user_message', a.user_message, 'created_at', a.created_at, 'settled_at', a.settled_at
+        ) order by a.ordinal
+      )
     from public.attempts as a
     where a.booking_id = b.id
   ), '[]'::jsonb) as attempts

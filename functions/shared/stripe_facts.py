@@ -1,6 +1,6 @@
 """What we read out of Stripe's objects: plain facts, the same whether an answer, an error or an event brought them.
 
-SQL takes these facts (sql/0023_settle_payment.sql) and stores those of events, so they hold no personal data: ids,
+SQL takes these facts (sql/0024_settle_payment.sql) and stores those of events, so they hold no personal data: ids,
 amounts in minor units, statuses and codes only.
 """
 

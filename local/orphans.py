@@ -18,9 +18,7 @@ STATE = Path(__file__).resolve().parent.parent / ".local" / "run"
 PREFIX = "autobook-pg-"
 """How the temporary directories of our servers begin; nothing else is ever removed."""
 
-_SAME_MOMENT_SECONDS = (
-    1.0  # the system's boot time, from which start times are reckoned, is adjusted now and then
-)
+_SAME_MOMENT_SECONDS = 1.0  # the system's boot time, from which start times are reckoned, is adjusted now and then
 _PATIENCE_SECONDS = 10.0
 
 

@@ -90,9 +90,7 @@ class Postgres:
     def drop_database(self, name: str) -> None:
         """Drop the database if it exists, with whoever is connected to it."""
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(
-                sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
-            )
+            connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
     def version(self) -> int:
         """The server's major version, e.g. 18."""
@@ -272,9 +270,7 @@ class PostgresServer(Postgres):
         deadline = time.monotonic() + _START_TIMEOUT_SECONDS
         while time.monotonic() < deadline:
             if watchdog.poll() is not None:
-                raise PostgresUnavailableError(
-                    f"Postgres didn't start; the end of its log:\n{self._log_end()}"
-                )
+                raise PostgresUnavailableError(f"Postgres didn't start; the end of its log:\n{self._log_end()}")
             try:
                 if state.read_text("utf-8").splitlines()[7].strip() == "ready":
                     return
@@ -286,9 +282,7 @@ class PostgresServer(Postgres):
         )
 
     def _log_end(self) -> str:
-        return (
-            "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-20:]) if self.log.exists() else ""
-        )
+        return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-20:]) if self.log.exists() else ""
 
 
 @contextmanager

@@ -42,9 +42,7 @@ class Account:
 
     def run(self, *command: str | Path, **options: Any) -> "subprocess.CompletedProcess[str]":
         """Run a short command as this account, its output captured; the exit status is left to the caller."""
-        identity: dict[str, Any] = (
-            {} if self.uid is None else {"user": self.uid, "group": self.gid, "extra_groups": []}
-        )
+        identity: dict[str, Any] = {} if self.uid is None else {"user": self.uid, "group": self.gid, "extra_groups": []}
         return subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=60, cwd="/", **identity, **options
         )

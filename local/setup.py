@@ -9,9 +9,7 @@ import sys
 
 if sys.version_info < (3, 11):  # noqa: UP036 - this very file is what tells the owner of an older Python so
     _found = "{}.{}".format(*sys.version_info[:2])
-    sys.exit(
-        f"Autobook needs Python 3.11 or newer, and this is {_found}. Name another: make PYTHON=python3.12"
-    )
+    sys.exit(f"Autobook needs Python 3.11 or newer, and this is {_found}. Name another: make PYTHON=python3.12")
 
 import fcntl
 import hashlib
@@ -84,9 +82,7 @@ def _is_current(stamp: Path, wanted: str, venv: Path) -> bool:
 def _runs(venv: Path) -> bool:
     """Whether the interpreter of `venv` starts; it doesn't once the Python it was made from is gone."""
     try:
-        probe = subprocess.run(
-            [venv / "bin" / "python", "-c", ""], capture_output=True, check=False, timeout=30
-        )
+        probe = subprocess.run([venv / "bin" / "python", "-c", ""], capture_output=True, check=False, timeout=30)
     except OSError:
         return False
     return probe.returncode == 0
@@ -96,9 +92,7 @@ def _make_writable_directory(directory: Path) -> None:
     try:
         directory.mkdir(exist_ok=True)
     except OSError as error:
-        raise SetupError(
-            f"Can't create {directory}: {error.strerror}. Is this checkout yours to write?"
-        ) from error
+        raise SetupError(f"Can't create {directory}: {error.strerror}. Is this checkout yours to write?") from error
     if not os.access(directory, os.W_OK):
         raise SetupError(
             f"{directory} can't be written by you: another user ran Autobook in this checkout. "
@@ -156,9 +150,7 @@ def _answers(uv: Path) -> bool:
 
 def _sync(uv: Path, root: Path, venv: Path) -> None:
     """Install what `uv.lock` says, bytecode included: with PYTHONDONTWRITEBYTECODE no import writes any."""
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")
-    }
+    environment = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
     environment |= {
         "UV_PROJECT_ENVIRONMENT": str(venv),
         "UV_PYTHON_DOWNLOADS": "never",

@@ -63,9 +63,7 @@ def _launch(task: dict[str, Any]) -> "subprocess.Popen[bytes]":
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, task["stop_signal"])
 
-    identity = (
-        {"user": task["user"], "group": task["group"], "extra_groups": []} if task["user"] is not None else {}
-    )
+    identity = {"user": task["user"], "group": task["group"], "extra_groups": []} if task["user"] is not None else {}
     with open(task["log"], "ab") as log:  # noqa: PTH123 - pathlib would be the slowest import of this file
         return subprocess.Popen(
             task["command"],

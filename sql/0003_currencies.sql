@@ -27,15 +27,15 @@ Stripe holds a charge to it when the account settles in the same currency. A cha
 settlement currency''s minimum after conversion, which depends on the account and the day: above this floor Stripe may
 still answer amount_too_small.';
 comment on column public.currencies.minimum_is_published is
-'True: the minimum is in Stripe''s table. False: Stripe publishes none, because no account settles in this currency; the
-value is about one US dollar at the rates of 2025, rounded up, which is twice the usual minimum of 0.50 and so
-leaves room for a rate that halves.';
+'True: the minimum is in Stripe''s table. False: Stripe publishes none and asks for the equivalent of the settlement
+currency''s; the value is about one US dollar at the rates of 2025, rounded up, which is twice the usual minimum of 0.50
+and so leaves room for a rate that halves.';
 comment on column public.currencies.maximum_charge_minor is
 'The greatest amount, in minor units: eight digits as the PaymentIntent''s reference says (docs.stripe.com/api), with the
 longer limits that docs.stripe.com/currencies gives for idr, cop and inr. Card networks may allow less.';
 comment on column public.currencies.amount_step_minor is
 'Amounts are multiples of this: 100 for isk and ugx, of which fractions can''t be charged; 10 for three-digit currencies,
-whose last digit must be 0 (docs.stripe.com/currencies#three-decimal until 2024; today''s page is silent, and a
+whose last digit must be 0 (docs.stripe.com/currencies as archived in December 2022; the page of 2026 is silent, and a
 multiple of ten satisfies both).';
 
 insert into public.currencies (

@@ -34,9 +34,7 @@ def apply_bootstrap(database_url: str, *, auto_expose: bool = True) -> None:
     """
     script = BOOTSTRAP_SQL.read_text()
     if not auto_expose:
-        script += _HIDE_NEW_OBJECTS.format(owner="") + _HIDE_NEW_OBJECTS.format(
-            owner="for role hosted_postgres"
-        )
+        script += _HIDE_NEW_OBJECTS.format(owner="") + _HIDE_NEW_OBJECTS.format(owner="for role hosted_postgres")
     # Roles belong to the cluster, advisory locks to one database: all bootstraps of a cluster queue up in `postgres`.
     with psycopg.connect(make_conninfo(database_url, dbname="postgres"), autocommit=True) as gate:
         gate.execute("select pg_advisory_lock(%s)", [_LOCK_KEY])

@@ -25,9 +25,7 @@ def _decode(text: str) -> bytes:
 
 def _derive(password: str, salt: bytes, log2_n: int, r: int, p: int) -> bytes:
     # OpenSSL's own limit is 32 MiB; scrypt needs 128 * N * r bytes and a little more.
-    return hashlib.scrypt(
-        password.encode(), salt=salt, n=2**log2_n, r=r, p=p, dklen=32, maxmem=256 * 2**log2_n * r
-    )
+    return hashlib.scrypt(password.encode(), salt=salt, n=2**log2_n, r=r, p=p, dklen=32, maxmem=256 * 2**log2_n * r)
 
 
 def hash_password(password: str) -> str:

@@ -1,0 +1,245 @@
+"""The stand-in as an ASGI application: `/rest/v1` (PostgREST), `/auth/v1` (Supabase Auth), `/_control`."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import psycopg
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from local.supabase.auth import Auth, AuthError
+from local.supabase.control import ConnectionDroppedError, Control, control_routes
+from local.supabase.database import Catalogs, Pool, ReloadListener
+from local.supabase.engine import Engine, Incoming
+from local.supabase.errors import ApiError, from_database
+from local.supabase.settings import Settings
+from local.supabase.tokens import Gateway, TokenVerifier
+
+T = TypeVar("T")
+
+REST_PREFIX = "/rest/v1"
+_AUTH_CONNECTIONS = 4
+_THREADS = 64
+
+_CORS_HEADERS = {
+    "access-control-allow-origin": "*",
+    "access-control-allow-methods": "GET,POST,PATCH,PUT,DELETE,OPTIONS,HEAD",
+    "access-control-expose-headers": "Content-Range,Content-Location,Location,Preference-Applied",
+    "access-control-max-age": "86400",
+}
+
+
+class Services:
+    """What one stand-in is made of."""
+
+    def __init__(self, settings: Settings) -> None:
+        timeout = settings.pool_timeout_seconds
+        url = settings.database_url
+        verifier = TokenVerifier(
+            jwt_secret=settings.jwt_secret, audience=settings.audience, signing_key=settings.signing_key
+        )
+        self.pool = Pool(url, size=settings.pool_size, timeout_seconds=timeout)
+        self.auth_pool = Pool(url, size=_AUTH_CONNECTIONS, timeout_seconds=timeout, as_api_role=False)
+        self.catalogs = Catalogs(self.pool, settings.schemas)
+        self.listener = ReloadListener(url, self.catalogs)
+        self.gateway = Gateway(verifier, publishable_key=settings.publishable_key, secret_key=settings.secret_key)
+        self.engine = Engine(settings, self.pool, self.catalogs)
+        self.auth = Auth(settings, self.auth_pool, verifier)
+        self.control = Control() if settings.control else None
+        self.executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="supabase")
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run blocking work in a thread: psycopg's waiting is quickest there."""
+        return await asyncio.get_running_loop().run_in_executor(self.executor, work)
+
+    def close(self) -> None:
+        """Stop threads and close connections."""
+        self.listener.stop()
+        self.executor.shutdown(wait=True, cancel_futures=True)
+        self.pool.close()
+        self.auth_pool.close()
+
+
+async def drop_connection(scope: Scope, receive: Receive) -> None:
+    """Break the caller's connection without an answer (see `local.supabase.server.DroppableProtocol`)."""
+    scope["state"]["abort"]()
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class RestEndpoint:
+    """`/rest/v1/…`: everything goes to the engine."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        headers = Headers(scope=scope)
+        body = await Request(scope, receive).body()
+        try:
+            response = await self._services.run(lambda: self._answer(scope, headers, body))
+        except ConnectionDroppedError:
+            await drop_connection(scope, receive)
+            return
+        await response(scope, receive, send)
+
+    def _answer(self, scope: Scope, headers: Headers, body: bytes) -> Response:
+        path: str = scope["path"]
+        control = self._services.control
+        flat = {name: value for name, value in reversed(headers.items())}
+        try:
+            incoming = Incoming(
+                method=scope["method"],
+                path=path.removeprefix(REST_PREFIX),
+                raw_path=scope["raw_path"].decode("latin-1").partition("?")[0].removeprefix(REST_PREFIX),
+                query_string=scope["query_string"].decode("latin-1"),
+                headers=flat,
+                prefer=tuple(headers.getlist("prefer")),
+                body=body,
+            )
+            caller = self._services.gateway.identify(flat)
+            if control is None:
+                answer = self._services.engine.answer(incoming, caller)
+            else:
+                answer = self._services.engine.answer(incoming, caller, control.hook(path))
+        except ApiError as error:
+            return Response(error.body(), error.status, error.response_headers())
+        return Response(answer.body, answer.status, answer.headers)
+
+
+def _auth_routes(services: Services) -> list[BaseRoute]:
+    auth = services.auth
+
+    def guarded(work: Callable[[Request, dict[str, object]], Response]) -> Callable[..., object]:
+        def run(request: Request, body: dict[str, object]) -> Response:
+            headers = dict(request.headers)
+            try:
+                services.gateway.check_api_key(headers)
+                return work(request, body)
+            except AuthError as error:
+                return JSONResponse(error.body(headers), error.status)
+            except ApiError as error:
+                return Response(error.body(), error.status, error.response_headers())
+            except psycopg.Error as error:
+                refused = from_database(error, anonymous=False)
+                return Response(refused.body(), 500, refused.response_headers())
+
+        async def endpoint(request: Request) -> Response:
+            try:
+                parsed = await request.json() if await request.body() else {}
+            except ValueError:
+                parsed = None
+            if not isinstance(parsed, dict):
+                wrong = AuthError(400, "bad_json", "Could not parse request body as JSON")
+                return JSONResponse(wrong.body(request.headers), wrong.status)
+            return await services.run(lambda: run(request, parsed))
+
+        return endpoint
+
+    def token(request: Request, body: dict[str, object]) -> Response:
+        return JSONResponse(auth.token(request.query_params.get("grant_type", ""), body))
+
+    def user(request: Request, _body: dict[str, object]) -> Response:
+        return JSONResponse(auth.user(request.headers))
+
+    def logout(request: Request, _body: dict[str, object]) -> Response:
+        auth.logout(request.headers, request.query_params.get("scope", "global"))
+        return Response(status_code=204)
+
+    async def jwks(_request: Request) -> Response:
+        return JSONResponse(auth.jwks(), headers={"cache-control": "public, max-age=600"})
+
+    async def health(_request: Request) -> Response:
+        return JSONResponse({"name": "GoTrue", "version": "local", "description": "Supabase stand-in"})
+
+    return [
+        Route("/auth/v1/token", guarded(token), methods=["POST"]),
+        Route("/auth/v1/user", guarded(user), methods=["GET"]),
+        Route("/auth/v1/logout", guarded(logout), methods=["POST"]),
+        Route("/auth/v1/.well-known/jwks.json", jwks, methods=["GET"]),
+        Route("/auth/v1/health", health, methods=["GET"]),
+    ]
+
+
+class CorsMiddleware:
+    """Lets pages of any origin call, as a hosted project does: the keys protect, not the origin."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer preflight requests, and add the origin's permission to all others that name one."""
+        headers = Headers(scope=scope) if scope["type"] == "http" else None
+        if headers is None or "origin" not in headers:
+            await self._app(scope, receive, send)
+            return
+        if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
+            wanted = headers.get("access-control-request-headers", "*")
+            preflight = {**_CORS_HEADERS, "access-control-allow-headers": wanted}
+            await Response(status_code=200, headers=preflight)(scope, receive, send)
+            return
+
+        async def allowing(message: dict[str, object]) -> None:
+            if message["type"] == "http.response.start":
+                extra = [(name.encode(), value.encode()) for name, value in _CORS_HEADERS.items()]
+                message = {**message, "headers": [*message.get("headers", ()), *extra]}  # type: ignore[misc]  # a list
+            await send(message)
+
+        await self._app(scope, receive, allowing)  # type: ignore[arg-type]  # a dict is a mutable mapping
+
+
+class ControlMiddleware:
+    """Counts requests and lets faults strike before anything has happened."""
+
+    def __init__(self, app: ASGIApp, services: Services) -> None:
+        self._app = app
+        self._services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, unless a fault is in the way."""
+        control = self._services.control
+        if control is None or scope["type"] != "http" or scope["path"].startswith("/_control/"):
+            await self._app(scope, receive, send)
+            return
+        path: str = scope["path"]
+        control.count(scope["method"], path)
+        try:
+            await self._services.run(lambda: control.disturb(path, "before"))
+        except ConnectionDroppedError:
+            await drop_connection(scope, receive)
+        except ApiError as error:
+            await Response(error.body(), error.status, error.response_headers())(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def create_app(settings: Settings) -> Starlette:
+    """Return the application; its lifespan starts and stops threads and closes connections."""
+    services = Services(settings)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        services.listener.start()
+        try:
+            yield
+        finally:
+            services.close()
+
+    routes: list[BaseRoute] = [
+        Route(REST_PREFIX + "/{path:path}", RestEndpoint(services)),
+        *_auth_routes(services),
+    ]
+    middleware = [Middleware(CorsMiddleware)]
+    if services.control is not None:
+        routes.extend(control_routes(services.control))
+        middleware.append(Middleware(ControlMiddleware, services=services))
+    return Starlette(routes=routes, middleware=middleware, lifespan=lifespan)

@@ -1,0 +1,173 @@
+"""Connections to Postgres as PostgREST holds them, and the catalogue that is read over them."""
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from time import monotonic
+
+import psycopg
+from psycopg import Connection, sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from local.supabase.catalog import Catalog, Row, load_catalog
+from local.supabase.errors import DatabaseGoneError, PoolTimeoutError
+
+API_ROLE = "authenticator"
+_CONNECT_TIMEOUT_SECONDS = 5
+_RELOAD_CHANNEL = "pgrst"
+_MISS_RELOAD_SECONDS = 1.0
+
+
+def _become_api_role(connection: Connection[Row]) -> None:
+    """Let a superuser's connection be the API's login role, with that role's own settings, as if it had logged in."""
+    row = connection.execute(
+        "select usesuper, session_user = %s, (select rolconfig from pg_roles where rolname = %s), "
+        "exists (select from pg_roles where rolname = %s) from pg_user where usename = session_user",
+        [API_ROLE, API_ROLE, API_ROLE],
+    ).fetchone()
+    if row is None or not row[0] or row[1] or not row[3]:
+        return
+    connection.execute(sql.SQL("set session authorization {}").format(sql.Identifier(API_ROLE)))
+    for setting in row[2] or []:
+        name, _, value = setting.partition("=")
+        connection.execute("select set_config(%s, %s, false)", [name, value])
+
+
+class Pool:
+    """A bounded set of connections, opened on demand, the last used first.
+
+    psycopg_pool waits while the database is away; PostgREST answers 503 at once, and so does this.
+    """
+
+    def __init__(self, database_url: str, *, size: int, timeout_seconds: float, as_api_role: bool = True) -> None:
+        self._conninfo = make_conninfo(
+            database_url,
+            connect_timeout=conninfo_to_dict(database_url).get("connect_timeout", _CONNECT_TIMEOUT_SECONDS),
+        )
+        self._timeout_seconds = timeout_seconds
+        self._as_api_role = as_api_role
+        self._free = threading.BoundedSemaphore(size)
+        self._idle: deque[Connection[Row]] = deque()
+
+    def _connect(self) -> Connection[Row]:
+        try:
+            connection = psycopg.connect(self._conninfo, autocommit=True)
+        except psycopg.OperationalError as error:
+            raise DatabaseGoneError(str(error)) from error
+        # Statements repeat; the second time on a connection one is worth preparing.
+        connection.prepare_threshold = 2
+        if self._as_api_role:
+            _become_api_role(connection)
+        return connection
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection[Row]]:
+        """Lend a connection in autocommit mode. Raises `ApiError` (503 no database, 504 none free in time)."""
+        if not self._free.acquire(timeout=self._timeout_seconds):
+            raise PoolTimeoutError
+        try:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self._connect()
+            try:
+                yield connection
+            finally:
+                idle = connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+                if idle and not connection.closed:
+                    self._idle.append(connection)
+                else:
+                    connection.close()
+        finally:
+            self._free.release()
+
+    def discard_idle(self) -> None:
+        """Close every connection that nobody uses: after one was lost, the others are likely gone too."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def close(self) -> None:
+        """Close what is idle; what is in use is closed by the process's end."""
+        self.discard_idle()
+
+
+class Catalogs:
+    """The catalogue, read on first use and again when Postgres says so."""
+
+    def __init__(self, pool: Pool, schemas: Sequence[str]) -> None:
+        self._pool = pool
+        self._schemas = tuple(schemas)
+        self._catalog: Catalog | None = None
+        self._loaded_at = 0.0
+        self._lock = threading.Lock()
+
+    def current(self) -> Catalog:
+        """Return the catalogue. Raises `ApiError` 503 or `psycopg.Error` when it can't be read."""
+        catalog = self._catalog
+        if catalog is not None:
+            return catalog
+        with self._lock:
+            if self._catalog is None:
+                self._load()
+            return self._catalog  # type: ignore[return-value]  # _load sets it
+
+    def refresh_after_miss(self, seen: Catalog) -> Catalog | None:
+        """Read again because something was not found; None when what was seen is as fresh as can be.
+
+        PostgREST itself waits for its notification. Here a test or a migration may have created the object a moment
+        ago, and the look-up costs 20 ms.
+        """
+        with self._lock:
+            if self._catalog is not seen:
+                return self._catalog
+            if monotonic() - self._loaded_at < _MISS_RELOAD_SECONDS:
+                return None
+            self._load()
+            return self._catalog
+
+    def invalidate(self) -> None:
+        """Forget the catalogue; the next request reads it."""
+        self._catalog = None
+
+    def _load(self) -> None:
+        with self._pool.connection() as connection:
+            self._catalog = load_catalog(connection, self._schemas)
+            self._loaded_at = monotonic()
+
+
+class ReloadListener:
+    """Listens for `notify pgrst, 'reload schema'` (or 'reload config') and forgets the catalogue."""
+
+    def __init__(self, database_url: str, catalogs: Catalogs) -> None:
+        self._conninfo = make_conninfo(database_url, connect_timeout=_CONNECT_TIMEOUT_SECONDS)
+        self._catalogs = catalogs
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pgrst-listener", daemon=True)
+
+    def start(self) -> None:
+        """Start listening in a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop listening and wait for the thread."""
+        self._stopping.set()
+        self._thread.join(timeout=2)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                with psycopg.connect(self._conninfo, autocommit=True) as connection:
+                    self._listen(connection)
+            except psycopg.Error:
+                # The database is away: requests say so themselves. What it looks like when it is back is unknown.
+                self._catalogs.invalidate()
+                self._stopping.wait(1)
+
+    def _listen(self, connection: Connection[Row]) -> None:
+        connection.execute(sql.SQL("listen {}").format(sql.Identifier(_RELOAD_CHANNEL)))
+        # Whatever was announced while nobody listened is caught up with.
+        self._catalogs.invalidate()
+        while not self._stopping.is_set():
+            for _ in connection.notifies(timeout=0.25):
+                self._catalogs.invalidate()

@@ -140,14 +140,12 @@ declare
 begin
   select * into intent from public.setup_intents as s where s.id = p_facts ->> 'setup_intent_id';
   select * into card from public.payment_methods as p where p.id = intent.payment_method_id;
-  return jsonb_strip_nulls(jsonb_build_object(
-    'result', result, 'id', intent.id, 'status', intent.status,
-    'payment_method', case when card.id is not null then internal.card_json(card) end,
-    'error', case
-      when intent.error_code is not null
-        then jsonb_build_object('code', intent.error_code, 'user_message', intent.user_message)
-    end
-  ));
+  return jsonb_build_object('result', result, 'id', intent.id, 'status', intent.status)
+    || case when card.id is null then '{}' else jsonb_build_object('payment_method', internal.card_json(card)) end
+    || case
+      when intent.user_message is null then '{}'
+      else jsonb_build_object('error', jsonb_build_object('user_message', intent.user_message))
+    end;
 end
 $$;
 comment on function public.settle_setup_intent(jsonb) is

@@ -272,7 +272,6 @@ begin
     card := internal.pick_card(campaign, p_booking.id);
     if card.id is not null and not internal.velocity_exceeded(p_booking.user_id, card.id) then
       perform internal.start_attempt(p_booking, card.id);
-      update public.bookings as b set leased_until = null where b.id = p_booking.id;
       return 'next_card';
     end if;
   end if;

@@ -1,6 +1,26 @@
 -- migrate:up
 -- What users do to their campaigns beyond editing, and what they read of them.
 
+create function internal.reconsider_offers(p_campaign public.campaigns) returns void
+language sql
+set search_path = ''
+as $$
+  update public.matches as m set
+    verdict = internal.offer_verdict(p_campaign, o, y),
+    state = case
+      when p_campaign.auto_book and internal.offer_verdict(p_campaign, o, y) = 'matched' then 'waiting' else 'noted'
+    end::public.match_state
+  from public.offers as o
+  inner join public.currencies as y on o.currency = y.code
+  where
+    m.campaign_id = p_campaign.id
+    and m.state in ('noted', 'refused')
+    and o.id = m.offer_id
+    and o.expires_at > internal.clock()
+$$;
+comment on function internal.reconsider_offers(public.campaigns) is
+'Looks again at the offers that are still live for a campaign that changed; reconcile sends those now waiting.';
+
 create function public.move_campaign(p_id uuid, p_action text) returns void
 language plpgsql security definer
 set search_path = ''
@@ -21,7 +41,9 @@ begin
       end if;
     when 'resume' then
       if campaign.status = 'paused' and campaign.expires_at > internal.clock() then
-        update public.campaigns as c set status = 'active', pause_reason = null where c.id = p_id;
+        update public.campaigns as c set status = 'active', pause_reason = null where c.id = p_id
+        returning * into campaign;
+        perform internal.reconsider_offers(campaign);
       elsif campaign.status <> 'active' then
         perform internal.problem(409, 'campaign_not_active');
       end if;

@@ -12,14 +12,12 @@ from functools import cache
 from typing import Any, TypeVar
 from uuid import UUID
 
-import stripe
-from stripe import StripeClient
-
 from functions.shared.clock import Deadline
 from functions.shared.logs import log
 from functions.shared.problems import Problem
 from functions.shared.settings import StripeSettings, read
 from functions.shared.stripe_facts import Facts, decline_facts, payment_intent_facts
+from functions.shared.stripe_sdk import stripe
 
 TIMEOUT_SECONDS = 12.0
 """Stripe's slowest honest answers (a bank that thinks) take some ten seconds; two calls fit into a Lambda's 29."""
@@ -37,7 +35,7 @@ class NotEnoughTime(Exception):
 class StripeGateway:
     """Stripe as the functions use it."""
 
-    def __init__(self, client: StripeClient) -> None:
+    def __init__(self, client: stripe.StripeClient) -> None:
         self._client = client
 
     # --- customers and cards ---------------------------------------------------------------------------------------
@@ -204,7 +202,7 @@ def refund_facts(refund: Facts) -> Facts:
 def gateway() -> StripeGateway:
     """The gateway of this process. Raises SettingsError."""
     settings = read(StripeSettings)
-    client = StripeClient(
+    client = stripe.StripeClient(
         settings.stripe_secret_key.get_secret_value(),
         base_addresses={"api": settings.stripe_api_base},
         # httpx is here already for the database; `requests`, the SDK's own choice, would be imported beside it.

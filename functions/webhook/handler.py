@@ -6,7 +6,6 @@ Any 5xx makes Stripe send the event again, for up to three days, so nothing that
 from functools import partial
 from typing import Any
 
-import stripe
 from pydantic import BaseModel
 
 from functions.shared import charging, database, logs
@@ -14,6 +13,7 @@ from functions.shared.problems import Problem
 from functions.shared.schemas import ProblemDocument
 from functions.shared.settings import StripeSettings, SupabaseSettings, WebhookSettings, read
 from functions.shared.stripe_gateway import gateway
+from functions.shared.stripe_sdk import stripe
 from functions.shared.web import Answer, Api, Call, NoQuery
 from functions.webhook.event_table import HANDLED
 from functions.webhook.verification import Event, SignatureInvalid, verified_event

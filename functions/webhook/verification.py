@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-import stripe
 from pydantic import BaseModel, Field, SecretStr, ValidationError
+
+from functions.shared.stripe_sdk import stripe
 
 TOLERANCE_SECONDS = 300
 """Stripe's own, and ours to both sides: the SDK accepts timestamps from the future."""

@@ -1,0 +1,114 @@
+"""The stand-in as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+
+from local.stripe.control import control_routes
+from local.stripe.courier import Courier
+from local.stripe.gate import Gate, Request
+from local.stripe.idempotency import Answer
+from local.stripe.pages import page_routes
+from local.stripe.world import StripeWorld
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.requests import Request as HttpRequest
+    from starlette.types import Receive, Scope, Send
+
+    from local.stripe.settings import Settings
+
+_METHODS = ["GET", "POST", "DELETE", "PUT", "PATCH"]
+
+
+class ConnectionDroppedError(Exception):
+    """A fault closed the connection where no real one exists, as under a test client."""
+
+
+class StripeApp(Starlette):
+    """Starlette that remembers the connection of a request, so that a fault can cut it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection event."""
+        # uvicorn's `send` is a method of its request cycle, which holds the transport.
+        scope["autobook.transport"] = getattr(getattr(send, "__self__", None), "transport", None)
+        await super().__call__(scope, receive, send)
+
+
+def create_app(settings: Settings, world: StripeWorld | None = None) -> Starlette:
+    """The application for some settings; ``app.state.world`` is its state.
+
+    A world may be given, to share it with a test or a driver that works on it directly.
+    """
+    state = world or StripeWorld(settings)
+    gate = Gate(state)
+
+    async def api(request: HttpRequest) -> Response:
+        return await _serve(gate, request)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        courier = asyncio.create_task(Courier(state).run())
+        try:
+            yield
+        finally:
+            courier.cancel()
+            await asyncio.gather(courier, return_exceptions=True)
+
+    routes: list[Any] = [*page_routes(state)]
+    if settings.control:
+        routes.append(Mount("/_control", routes=control_routes(state)))
+    routes.append(Route("/{path:path}", api, methods=_METHODS))
+    cors = Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"])
+    app = StripeApp(routes=routes, lifespan=lifespan, middleware=[cors])
+    app.state.world = state
+    return app
+
+
+async def _serve(gate: Gate, http: HttpRequest) -> Response:
+    request = Request(
+        method=http.method,
+        path=http.url.path,
+        query=http.url.query,
+        body=await http.body(),
+        headers=http.headers,
+        base_url=str(http.base_url).rstrip("/"),
+    )
+    admitted = gate.open(request)
+    if isinstance(admitted, Answer):
+        return _response(admitted)
+    plan = admitted.plan
+    if plan.drop == "before":
+        gate.abandon(admitted)
+        await asyncio.sleep(plan.wait_before_seconds)
+        return await _drop(http)
+    if plan.wait_before_seconds:
+        await asyncio.sleep(plan.wait_before_seconds)
+    answer = gate.run(admitted)
+    if plan.drop == "after":
+        await asyncio.sleep(plan.wait_after_seconds)
+        return await _drop(http)
+    return _response(answer)
+
+
+def _response(answer: Answer) -> Response:
+    return Response(answer.body, status_code=answer.status, headers=answer.headers)
+
+
+async def _drop(http: HttpRequest) -> Response:
+    """Close the connection without an answer."""
+    transport = http.scope["autobook.transport"]
+    if transport is None:
+        raise ConnectionDroppedError(http.url.path)
+    transport.abort()
+    await http.receive()  # answers http.disconnect once the server has noticed; before, it would log a missing answer
+    return Response(status_code=499)

@@ -1,0 +1,1 @@
+"""One module per Stripe resource; each lists its routes in ``ROUTES``."""

@@ -1,0 +1,38 @@
+"""Things that happen later by the simulated clock: refunds that settle, holds that lapse, disputes that arrive."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from local.stripe.clock import Clock
+
+
+class Schedule:
+    """A heap of actions by due time. Run under the world's lock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """Do something once the clock has moved on by so many seconds; zero means right after the current call."""
+        heapq.heappush(self._heap, (self._clock.now() + seconds, next(self._order), action))
+
+    def run_due(self) -> int:
+        """Do what is due, in order; returns how many actions ran. Actions may schedule more."""
+        count = 0
+        while self._heap and self._heap[0][0] <= self._clock.now():
+            _, _, action = heapq.heappop(self._heap)
+            action()
+            count += 1
+        return count
+
+    def seconds_to_next(self) -> float | None:
+        """How long until something is due, or None when nothing is planned."""
+        return max(0.0, self._heap[0][0] - self._clock.now()) if self._heap else None

@@ -187,7 +187,7 @@ def _gather(
 
 def _decide(evidence: list[_Evidence]) -> _Evidence:
     """The first in the order, unless one of the module's four rules speaks against it."""
-    for category in (DeclineCategory.STOP, DeclineCategory.USER_ACTION):
+    for category in (DeclineCategory.USER_ACTION, DeclineCategory.STOP):
         for item in evidence:
             if item.rule.category is category:
                 return item

@@ -6,6 +6,8 @@ client share one pool of connections and nothing else, so that no identity can l
 makes row-level security the second lock.
 """
 
+import logging
+import re
 from functools import cache
 from typing import Any, cast
 
@@ -13,6 +15,7 @@ import httpx
 from postgrest import SyncPostgrestClient
 from postgrest.exceptions import APIError
 
+from functions.shared.logs import log
 from functions.shared.problems import CATALOGUE, Problem
 from functions.shared.settings import SupabaseSettings, UserSettings, read
 
@@ -119,7 +122,9 @@ def _problem(error: APIError) -> Problem:
     message = error.message or ""
     if code.startswith("PT") and message in CATALOGUE:
         return Problem(message, error.details or "")
-    if code in _UNAVAILABLE_CODES or code.startswith(_UNAVAILABLE_CLASSES) or (code.isdigit() and int(code) >= 500):
+    # The code alone: a message may quote a value of the request.
+    log(logging.INFO, "the database refused", database_code=code)
+    if code in _UNAVAILABLE_CODES or code.startswith(_UNAVAILABLE_CLASSES) or re.fullmatch(r"5\d\d", code):
         return DatabaseUnavailable()
     for constraint, problem_code in _CONSTRAINTS.items():
         if f'"{constraint}"' in message:

@@ -139,7 +139,7 @@ class Api:
     def handler(self) -> Mangum:
         """The Lambda handler for API Gateway HTTP API events. Lifespan is off: Mangum would run it on every call."""
         logs.set_up()
-        return Mangum(self.app(), lifespan="off")
+        return Mangum(self.app(), lifespan="off", text_mime_types=["application/json", "application/problem+json"])
 
     async def _health(self, request: Request) -> Response:
         try:

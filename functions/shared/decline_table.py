@@ -4,9 +4,10 @@ The codes of errors that are no issuer's declines are in `decline_error_codes`. 
 `reason` and `action` are the two halves of the sentence for the cardholder, who was not at the screen when
 the charge was tried. An empty `action` means the usual one of the row's category (`ACTIONS`).
 
-Three rules for the words: nothing is promised that another part of the system might not keep ("we may try
-again"), nobody is blamed, and a row marked `fraud` has no words of its own: Stripe asks to present those
-exactly like a `generic_decline` (https://docs.stripe.com/declines/codes), so all get `NEUTRAL_SENTENCE`.
+Three rules for the words: nothing is promised that another part of the system might not keep (a sentence also
+closes a booking whose retries are used up), nobody is blamed, and a row marked `fraud` has no words of its own:
+Stripe asks to present those exactly like a `generic_decline` (https://docs.stripe.com/declines/codes), so all
+get `NEUTRAL_SENTENCE`.
 
 Imported on the cold-start path: standard library only.
 """
@@ -56,7 +57,7 @@ _BUG = DeclineCategory.OUR_BUG
 GENERIC_REASON: Final = "This card was declined."
 
 ACTIONS: Final[dict[DeclineCategory, str]] = {
-    _RETRY: "We may try this card again while the offer is open, or you can choose another card.",
+    _RETRY: "A later attempt may work, or you can choose another card.",
     _OTHER: "Please contact your bank for more information, or choose another card.",
     _USER: "Please open your booking and confirm the payment with your bank.",
     _UPDATE: "Please add the card again with the right details, or use another one.",

@@ -8,7 +8,8 @@ Taken literally the order would do harm in a few places. There the safer behavio
 
 1. **Authentication.** A decline that asks the cardholder to authenticate is `user_action`, whatever the
    advice: without the cardholder no attempt can succeed, and with the cardholder none is unsafe.
-2. **Duplicates.** `stop` wins over any advice: charging again, this card or a backup, might pay twice.
+2. **Duplicates.** `stop` wins over any advice: charging again, this card or a backup, might pay twice. "Do not
+   try again" then means the payment, and does not bar the card.
 3. **Suspicion.** A fraud reason in any field (lost, stolen, Radar, sanctions, ...) makes it `never`, with the
    sentence of a `generic_decline`. `is_fraud` stays true even where 1 or 2 decide: nothing falls back to
    another card by itself.
@@ -93,6 +94,7 @@ class _Evidence(NamedTuple):
     rule: Rule
 
 
+_SPECIFIC_SOURCES: Final = frozenset({"decline_code", "code"})
 _MAX_CODE_LENGTH: Final = 100  # what we store and count; Stripe's longest documented code has 77 characters
 
 
@@ -195,7 +197,7 @@ def _decide(evidence: list[_Evidence]) -> _Evidence:
         if item.rule.fraud:
             return item
     first = evidence[0]
-    if first.rule.blocks_card or first.rule.category is DeclineCategory.OUR_BUG:
+    if first.rule.blocks_card:
         return first
     for item in evidence:
         if item.rule.blocks_card and item.source != "network_advice_code":
@@ -206,24 +208,24 @@ def _decide(evidence: list[_Evidence]) -> _Evidence:
 
 
 def _blocks_card(deciding: _Evidence, evidence: list[_Evidence]) -> bool:
-    """Whether anyone whose word counts here forbade the card; authenticated by its holder it may be charged."""
-    if deciding.rule.category is DeclineCategory.USER_ACTION:
+    """Whether anyone whose word counts here forbade the card.
+
+    Authenticated by its holder it may be charged. Beside a duplicate, "do not try again" is about the payment,
+    not the card (https://docs.stripe.com/declines/card: "for the same transaction").
+    """
+    category = deciding.rule.category
+    if category is DeclineCategory.USER_ACTION:
         return False
-    return any(
-        item.rule.blocks_card and (item is deciding or item.source != "network_advice_code") for item in evidence
-    )
+    silent = {"network_advice_code", "advice_code"} if category is DeclineCategory.STOP else {"network_advice_code"}
+    return any(item.rule.blocks_card and (item is deciding or item.source not in silent) for item in evidence)
 
 
 def _sentence(deciding: _Evidence, evidence: list[_Evidence]) -> str:
     """Why, by the most specific code with words of its own; what to do, by the category that was decided."""
     why = deciding.rule
-    if deciding.rule.category is not DeclineCategory.OUR_BUG:
-        specific = (item.rule for item in reversed(evidence) if item.source in ("decline_code", "code"))
-        by_code = sorted(
-            (rule for rule in specific if rule.reason != table.GENERIC_REASON),
-            key=lambda rule: rule.category is not deciding.rule.category,
-        )
-        why = by_code[0] if by_code else why
+    if deciding.source not in _SPECIFIC_SOURCES:
+        specific = (item.rule for item in evidence if item.source in _SPECIFIC_SOURCES)
+        why = next((rule for rule in specific if rule.reason != table.GENERIC_REASON), why)
     action = why.action if why.category is deciding.rule.category else deciding.rule.action
     return f"{why.reason} {action or table.ACTIONS[deciding.rule.category]}"
 

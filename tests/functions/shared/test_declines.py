@@ -267,11 +267,15 @@ def test_the_longest_wait_counts() -> None:
     decline = classify(advice_code="try_again_later", network_advice_code="26", decline_code="do_not_honor")
     assert (decline.source, decline.retry_after_seconds) == ("advice_code", 2 * 86_400)
     assert classify(code="card_decline_rate_limit_exceeded").retry_after_seconds == 86_400
+    for network_code in ("24", "25"):
+        longest = classify(network_advice_code=network_code, code="card_decline_rate_limit_exceeded")
+        assert longest.retry_after_seconds == 86_400
 
 
 def test_a_prohibition_of_the_advice_bars_the_card() -> None:
     assert classify(advice_code="do_not_try_again", decline_code="do_not_honor").blocks_card
-    assert classify(advice_code="do_not_try_again", decline_code="duplicate_transaction").blocks_card
+    assert not classify(advice_code="do_not_try_again", decline_code="duplicate_transaction").blocks_card
+    assert classify(decline_code="lost_card", code="idempotency_key_in_use").blocks_card
     assert not classify(advice_code="confirm_card_data", network_advice_code="03").blocks_card
 
 
@@ -313,6 +317,12 @@ def test_an_unknown_decline_tries_the_next_card_with_a_generic_sentence() -> Non
 def test_an_unknown_radar_reason_is_fraud() -> None:
     decline = classify(outcome_type="blocked", outcome_reason="new_model")
     assert (decline.category, decline.is_fraud) == (DeclineCategory.NEVER, True)
+
+
+def test_the_highest_risk_is_a_block_even_where_the_type_is_missing() -> None:
+    decline = classify(outcome_reason="highest_risk_level", decline_code="generic_decline")
+    assert (decline.source, decline.is_fraud) == ("outcome", True)
+    assert not classify(outcome_type="issuer_declined", outcome_reason="generic_decline").is_fraud
 
 
 def test_nothing_at_all_is_unknown() -> None:
@@ -377,11 +387,16 @@ def test_sentences_give_no_secret_away_and_accuse_nobody(sentence: str) -> None:
     assert not re.search(r"\b(you (failed|forgot)|your fault|invalid request)", sentence, re.IGNORECASE)
 
 
-def test_sentences_promise_no_retry_where_none_follows() -> None:
+def test_sentences_hope_for_a_later_attempt_only_where_one_may_follow() -> None:
     for advice, decline_code in itertools.product(decline_table.ADVICE_CODES, decline_table.DECLINE_CODES):
         decline = classify(advice_code=advice, decline_code=decline_code)
-        if decline.category is not DeclineCategory.RETRY_LATER:
-            assert "try this card again" not in decline.user_message, (advice, decline_code)
+        hopeful = "later attempt may work" in decline.user_message
+        assert hopeful == (decline.category is DeclineCategory.RETRY_LATER), (advice, decline_code)
+
+
+@pytest.mark.parametrize("sentence", SENTENCES)
+def test_sentences_promise_nothing_of_ours(sentence: str) -> None:
+    assert not re.search(r"\bwe (will|shall|may|can)\b", sentence, re.IGNORECASE)
 
 
 def test_the_sentence_tells_the_specific_reason_under_a_general_advice() -> None:
@@ -389,7 +404,9 @@ def test_the_sentence_tells_the_specific_reason_under_a_general_advice() -> None
     assert expired == classify(decline_code="expired_card").user_message
     funds = classify(advice_code="try_again_later", decline_code="insufficient_funds", code="card_declined")
     assert "not enough money" in funds.user_message
-    assert "We may try this card again" in funds.user_message
+    assert "A later attempt may work" in funds.user_message
+    both = classify(advice_code="try_again_later", decline_code="card_velocity_exceeded", code="processing_error")
+    assert "limit" in both.user_message
 
 
 @pytest.mark.parametrize("code", sorted(stripe_codes.FRAUD_DECLINE_CODES))
@@ -461,7 +478,8 @@ def test_authentication_is_always_for_the_cardholder(fields: dict[str, str | Non
 @given(known_things())
 def test_a_card_that_may_be_retried_is_one_that_nobody_barred(fields: dict[str, str | None]) -> None:
     decline = classify(**fields)
-    if fields["advice_code"] == "do_not_try_again" and decline.category is not DeclineCategory.USER_ACTION:
+    excused = {DeclineCategory.USER_ACTION, DeclineCategory.STOP}
+    if fields["advice_code"] == "do_not_try_again" and decline.category not in excused:
         assert decline.blocks_card
     if decline.category is DeclineCategory.RETRY_LATER:
         assert not decline.blocks_card

@@ -6,22 +6,23 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-import psycopg
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from local.supabase.auth import Auth, AuthError
+from local.supabase.auth import Auth
+from local.supabase.auth_routes import auth_routes
 from local.supabase.control import ConnectionDroppedError, Control, control_routes
 from local.supabase.database import Catalogs, Pool, ReloadListener
 from local.supabase.engine import Engine, Incoming
-from local.supabase.errors import ApiError, from_database
+from local.supabase.errors import ApiError
+from local.supabase.gateway import Gateway
 from local.supabase.settings import Settings
-from local.supabase.tokens import Gateway, TokenVerifier
+from local.supabase.tokens import TokenVerifier
 
 T = TypeVar("T")
 
@@ -95,7 +96,7 @@ class RestEndpoint:
     def _answer(self, scope: Scope, headers: Headers, body: bytes) -> Response:
         path: str = scope["path"]
         control = self._services.control
-        flat = {name: value for name, value in reversed(headers.items())}
+        flat = dict(reversed(headers.items()))  # of repeated headers the first counts
         try:
             incoming = Incoming(
                 method=scope["method"],
@@ -114,60 +115,6 @@ class RestEndpoint:
         except ApiError as error:
             return Response(error.body(), error.status, error.response_headers())
         return Response(answer.body, answer.status, answer.headers)
-
-
-def _auth_routes(services: Services) -> list[BaseRoute]:
-    auth = services.auth
-
-    def guarded(work: Callable[[Request, dict[str, object]], Response]) -> Callable[..., object]:
-        def run(request: Request, body: dict[str, object]) -> Response:
-            headers = dict(request.headers)
-            try:
-                services.gateway.check_api_key(headers)
-                return work(request, body)
-            except AuthError as error:
-                return JSONResponse(error.body(headers), error.status)
-            except ApiError as error:
-                return Response(error.body(), error.status, error.response_headers())
-            except psycopg.Error as error:
-                refused = from_database(error, anonymous=False)
-                return Response(refused.body(), 500, refused.response_headers())
-
-        async def endpoint(request: Request) -> Response:
-            try:
-                parsed = await request.json() if await request.body() else {}
-            except ValueError:
-                parsed = None
-            if not isinstance(parsed, dict):
-                wrong = AuthError(400, "bad_json", "Could not parse request body as JSON")
-                return JSONResponse(wrong.body(request.headers), wrong.status)
-            return await services.run(lambda: run(request, parsed))
-
-        return endpoint
-
-    def token(request: Request, body: dict[str, object]) -> Response:
-        return JSONResponse(auth.token(request.query_params.get("grant_type", ""), body))
-
-    def user(request: Request, _body: dict[str, object]) -> Response:
-        return JSONResponse(auth.user(request.headers))
-
-    def logout(request: Request, _body: dict[str, object]) -> Response:
-        auth.logout(request.headers, request.query_params.get("scope", "global"))
-        return Response(status_code=204)
-
-    async def jwks(_request: Request) -> Response:
-        return JSONResponse(auth.jwks(), headers={"cache-control": "public, max-age=600"})
-
-    async def health(_request: Request) -> Response:
-        return JSONResponse({"name": "GoTrue", "version": "local", "description": "Supabase stand-in"})
-
-    return [
-        Route("/auth/v1/token", guarded(token), methods=["POST"]),
-        Route("/auth/v1/user", guarded(user), methods=["GET"]),
-        Route("/auth/v1/logout", guarded(logout), methods=["POST"]),
-        Route("/auth/v1/.well-known/jwks.json", jwks, methods=["GET"]),
-        Route("/auth/v1/health", health, methods=["GET"]),
-    ]
 
 
 class CorsMiddleware:
@@ -236,7 +183,7 @@ def create_app(settings: Settings) -> Starlette:
 
     routes: list[BaseRoute] = [
         Route(REST_PREFIX + "/{path:path}", RestEndpoint(services)),
-        *_auth_routes(services),
+        *auth_routes(services.auth, services.gateway, services.run),
     ]
     middleware = [Middleware(CorsMiddleware)]
     if services.control is not None:

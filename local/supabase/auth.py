@@ -16,9 +16,10 @@ from psycopg.rows import DictRow, dict_row
 
 from local.supabase.database import Pool
 from local.supabase.errors import ApiError
+from local.supabase.gateway import bearer_token
 from local.supabase.passwords import verify_password
 from local.supabase.settings import Settings
-from local.supabase.tokens import Claims, TokenSigner, TokenVerifier, bearer_token, mint_user_token
+from local.supabase.tokens import Claims, TokenSigner, TokenVerifier, mint_user_token
 
 _API_VERSION_HEADER = "x-supabase-api-version"
 _CODES_SINCE = "2024-01-01"
@@ -105,12 +106,12 @@ class Auth:
         """End the caller's sessions: `global` all, `local` this one, `others` all but this one."""
         with self._pool.connection() as connection, connection.transaction():
             claims, user = self._authenticate(connection, headers)
-            condition = {"global": "true", "local": "id = %(session)s", "others": "id <> %(session)s"}.get(scope)
-            if condition is None:
+            if scope not in ("global", "local", "others"):
                 raise AuthError(400, "validation_failed", f'Unsupported logout scope "{scope}"')
             connection.execute(
-                f"delete from auth.sessions where user_id = %(user)s and {condition}".encode(),
-                {"user": user["id"], "session": claims.get("session_id")},
+                "delete from auth.sessions where user_id = %(user)s and "
+                "(%(scope)s = 'global' or (%(scope)s = 'local') = (id = %(session)s))",
+                {"user": user["id"], "scope": scope, "session": claims.get("session_id")},
             )
 
     def _by_password(self, connection: Connection[Any], body: Mapping[str, Any]) -> dict[str, object]:

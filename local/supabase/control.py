@@ -7,9 +7,10 @@ Routes, only there when the stand-in is started with `--control`:
 - `POST /_control/faults` with a list of `{"match", "when", "action", "times"}` adds faults; `GET` lists what is left of
   them; `DELETE` removes all.
 
-`match` is a path's beginning or, starting with `^`, a regular expression. `when` is `before` (nothing has happened yet),
-`before_commit` or `after_commit` (the latter two for `/rest/v1` only). `action` is `drop_connection`, `http_503`,
-`error:<SQLSTATE>` or `delay_ms:<n>`. `times` (1 unless said, null for ever) counts down with every request it hits.
+`match` is a path's beginning or, starting with `^`, a regular expression. `when` is `before` (nothing has
+happened yet), `before_commit` or `after_commit` (the latter two for `/rest/v1` only). `action` is
+`drop_connection`, `http_503`, `error:<SQLSTATE>` or `delay_ms:<n>`. `times` (1 unless said, null for ever) counts
+down with every request it hits.
 """
 
 import re
@@ -28,6 +29,7 @@ from local.supabase.engine import Hook, Moment
 from local.supabase.errors import injected, unavailable
 
 When = Literal["before", "before_commit", "after_commit"]
+_MOMENTS: tuple[When, ...] = get_args(When)
 _ACTION = re.compile(r"drop_connection|http_503|error:[0-9A-Z]{5}|delay_ms:[0-9]{1,6}")
 
 
@@ -47,17 +49,20 @@ class Fault:
     @classmethod
     def parse(cls, rule: object) -> "Fault":
         """Read a rule. Raises `ValueError` saying what is wrong with it."""
-        if not isinstance(rule, dict) or not isinstance(rule.get("match"), str):
-            raise ValueError("a fault is an object with match, when, action and perhaps times")
-        when, action, times = rule.get("when", "before"), rule.get("action"), rule.get("times", 1)
-        if when not in get_args(When):
-            raise ValueError(f"when is one of {', '.join(get_args(When))}")
-        if not isinstance(action, str) or not _ACTION.fullmatch(action):
-            raise ValueError("action is drop_connection, http_503, error:<SQLSTATE> or delay_ms:<n>")
-        if times is not None and (not isinstance(times, int) or times < 1):
+        match rule:
+            case {"match": str(path), "action": str(action), **rest} if _ACTION.fullmatch(action):
+                when, times = rest.get("when", "before"), rest.get("times", 1)
+            case _:
+                raise ValueError(
+                    "a fault has a match and an action (drop_connection, http_503, error:<SQLSTATE>, delay_ms:<n>)"
+                )
+        moment = next((known for known in _MOMENTS if known == when), None)
+        if moment is None:
+            raise ValueError(f"when is one of {', '.join(_MOMENTS)}")
+        if times is not None and not (isinstance(times, int) and times >= 1):
             raise ValueError("times is a positive number, or null")
-        re.compile(rule["match"])
-        return cls(rule["match"], when, action, times)
+        re.compile(path)
+        return cls(path, moment, action, times)
 
     def fits(self, path: str, when: When) -> bool:
         """Say whether it is for this path and moment."""

@@ -10,13 +10,14 @@ import psycopg
 from psycopg import Connection, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from local.supabase.catalog import Catalog, Row, load_catalog
+from local.supabase.catalog import Catalog, Row
+from local.supabase.catalog_load import load_catalog
 from local.supabase.errors import DatabaseGoneError, PoolTimeoutError
 
 API_ROLE = "authenticator"
 _CONNECT_TIMEOUT_SECONDS = 5
 _RELOAD_CHANNEL = "pgrst"
-_MISS_RELOAD_SECONDS = 1.0
+_LISTEN_SECONDS = 0.1  # how long a stop may take
 
 
 def _become_api_role(connection: Connection[Row]) -> None:
@@ -99,7 +100,7 @@ class Catalogs:
         self._pool = pool
         self._schemas = tuple(schemas)
         self._catalog: Catalog | None = None
-        self._loaded_at = 0.0
+        self._read_at = 0.0
         self._lock = threading.Lock()
 
     def current(self) -> Catalog:
@@ -112,19 +113,16 @@ class Catalogs:
                 self._load()
             return self._catalog  # type: ignore[return-value]  # _load sets it
 
-    def refresh_after_miss(self, seen: Catalog) -> Catalog | None:
-        """Read again because something was not found; None when what was seen is as fresh as can be.
+    def read_since(self, moment: float) -> Catalog:
+        """Return a catalogue that was read after this moment (`time.monotonic()`), because something was not found.
 
         PostgREST itself waits for its notification. Here a test or a migration may have created the object a moment
-        ago, and the look-up costs 20 ms.
+        ago, and reading costs 20 ms.
         """
         with self._lock:
-            if self._catalog is not seen:
-                return self._catalog
-            if monotonic() - self._loaded_at < _MISS_RELOAD_SECONDS:
-                return None
-            self._load()
-            return self._catalog
+            if self._catalog is None or self._read_at < moment:
+                self._load()
+            return self._catalog  # type: ignore[return-value]  # _load sets it
 
     def invalidate(self) -> None:
         """Forget the catalogue; the next request reads it."""
@@ -132,8 +130,9 @@ class Catalogs:
 
     def _load(self) -> None:
         with self._pool.connection() as connection:
+            started_at = monotonic()
             self._catalog = load_catalog(connection, self._schemas)
-            self._loaded_at = monotonic()
+            self._read_at = started_at
 
 
 class ReloadListener:
@@ -169,5 +168,5 @@ class ReloadListener:
         # Whatever was announced while nobody listened is caught up with.
         self._catalogs.invalidate()
         while not self._stopping.is_set():
-            for _ in connection.notifies(timeout=0.25):
+            for _ in connection.notifies(timeout=_LISTEN_SECONDS):
                 self._catalogs.invalidate()

@@ -19,13 +19,13 @@ from psycopg import Connection
 from local.supabase.catalog import Catalog, Function, RoleSettings, Row
 from local.supabase.database import Catalogs, Pool
 from local.supabase.errors import ApiError, from_database, invalid_range, not_singular
+from local.supabase.gateway import ANON_ROLE, Caller
 from local.supabase.planner import Plan, plan_request
 from local.supabase.preferences import Preferences, parse_preferences
 from local.supabase.query import Query
 from local.supabase.query import quote as quote_name
 from local.supabase.request import Request, parse_request
 from local.supabase.settings import Settings
-from local.supabase.tokens import ANON_ROLE, Caller
 
 Moment = Literal["before_commit", "after_commit"]
 Hook = Callable[[Moment], None]
@@ -91,6 +91,7 @@ class Engine:
 
         Raises `ApiError` for everything that PostgREST answers with an error, and what `hook` raises.
         """
+        asked_at = monotonic()
         try:
             catalog = self._catalogs.current()
         except psycopg.Error as error:
@@ -100,10 +101,7 @@ class Engine:
         except ApiError as error:
             if error.code not in _MISSES:
                 raise
-            fresh = self._catalogs.refresh_after_miss(catalog)
-            if fresh is None:
-                raise
-        return self._answer(incoming, caller, hook, fresh)
+        return self._answer(incoming, caller, hook, self._catalogs.read_since(asked_at))
 
     def _answer(self, incoming: Incoming, caller: Caller, hook: Hook, catalog: Catalog) -> Answer:
         preferences = parse_preferences(incoming.prefer, catalog.timezones)

@@ -100,9 +100,7 @@ def _json_step(arrow: Literal["->", "->>"]) -> Parser[JsonStep]:
     )
 
 
-_json_path: Parser[list[JsonStep]] = many(
-    bind(either(attempt(string("->>")), attempt(string("->"))), lambda arrow: _json_step(arrow))
-)
+_json_path: Parser[list[JsonStep]] = many(bind(either(attempt(string("->>")), attempt(string("->"))), _json_step))
 _field: Parser[Field] = _lexeme(
     fmap(lambda both: Field(both[0], tuple(both[1])), chain(_field_name, optional(_json_path, [])))
 )

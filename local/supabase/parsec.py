@@ -277,7 +277,7 @@ end = named(_end, "end of input")
 
 def lazy(make: Callable[[], Parser[T]]) -> Parser[T]:
     """Refer to a parser that is defined later."""
-    return lambda text, at: make()(text, at)
+    return lambda text, at: make()(text, at)  # noqa: PLW0108  # `make` must not be called yet
 
 
 def _or_list(words: Iterable[str]) -> str:

@@ -3,7 +3,6 @@
 Source: PostgREST 13 `src/PostgREST/Plan.hs` (`wrappedReadPlan`, `mutateReadPlan`, `callReadPlan`).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +13,8 @@ from local.supabase.media import Media, negotiate
 from local.supabase.plan import Node, find_table, needed_columns, plan_tree
 from local.supabase.query import Query
 from local.supabase.request import Body, Request
-from local.supabase.sqlgen import Writer, body_sql, location_sql
+from local.supabase.sql_body import body_sql, location_sql
+from local.supabase.sql_write import Writer
 
 Estimate = tuple[Literal["planned", "estimated"], Query]
 
@@ -62,14 +62,17 @@ def _finish(writer: Writer, body: str, extras: str) -> None:
     )
 
 
-def _count_source(writer: Writer, request: Request, root: Node, max_rows: int) -> str:
-    """Write the CTE whose rows are counted; return the expression of the total."""
+def _count_source(writer: Writer, request: Request, root: Node, max_rows: int | None) -> str:
+    """Write the CTE whose rows are counted; return the expression of the total.
+
+    With `max_rows`, an estimate need not count further than one row more.
+    """
     kind = request.preferences.count
     if kind not in ("exact", "estimated"):
         return "null::bigint"
     writer.query.raw(", pgrst_source_count as (")
     writer.count(root)
-    if kind == "estimated":
+    if kind == "estimated" and max_rows is not None:
         writer.query.raw(f" limit {max_rows + 1}")
     writer.query.raw(")")
     return "(select count(*) from pgrst_source_count)"
@@ -135,14 +138,11 @@ def _plan_call(catalog: Catalog, request: Request, max_rows: int) -> Plan:
             "PGRST128",
             "Function must return SETOF or TABLE when max-affected preference is used with handling=strict",
         )
-    if preferences.count in ("planned", "estimated"):
-        raise not_supported(f"count={preferences.count} on functions")
     writer = Writer(catalog)
     writer.query.raw("with pgrst_source as (")
-    arguments: Body | Sequence[tuple[str, str]] = pairs if by_get or request.body is None else request.body
-    writer.call(function, keys, arguments, root)
+    writer.call(function, keys, pairs if by_get or request.body is None else request.body, root)
     writer.query.raw(")")
-    total = _count_source(writer, request, root, max_rows)
+    total = _count_source(writer, request, root, None)  # no estimates for functions: counted, or (planned) not at all
     counted = "count(_postgrest_t)" if function.returns_set else "1::bigint"
     writer.query.raw(" select ")
     _finish(writer, body_sql(media, function, wanted=not request.head), f"{total}, {counted}")

@@ -203,7 +203,25 @@ PRECEDENCE: list[tuple[dict[str, str], DeclineCategory, str, str]] = [
         "decline_code",
         "stolen_card",
     ),
+    (
+        {"advice_code": "do_not_try_again", "decline_code": "lost_card", "code": "card_declined"},
+        DeclineCategory.NEVER,
+        "decline_code",
+        "lost_card",
+    ),
+    (
+        {"advice_code": "confirm_card_data", "network_advice_code": "42", "decline_code": "do_not_honor"},
+        DeclineCategory.NEVER,
+        "network_advice_code",
+        "42",
+    ),
     # "do not try again" beats "try again later" and "correct the card"
+    (
+        {"network_advice_code": "03", "decline_code": "stop_payment_order", "code": "card_declined"},
+        DeclineCategory.NEVER,
+        "network_advice_code",
+        "03",
+    ),
     (
         {"advice_code": "try_again_later", "network_advice_code": "03", "decline_code": "generic_decline"},
         DeclineCategory.NEVER,
@@ -407,6 +425,22 @@ def test_the_sentence_tells_the_specific_reason_under_a_general_advice() -> None
     assert "A later attempt may work" in funds.user_message
     both = classify(advice_code="try_again_later", decline_code="card_velocity_exceeded", code="processing_error")
     assert "limit" in both.user_message
+
+
+def test_the_sentence_is_the_advices_own_where_the_code_says_nothing() -> None:
+    alone = classify(advice_code="confirm_card_data").user_message
+    together = classify(advice_code="confirm_card_data", decline_code="generic_decline", code="card_declined")
+    assert together.user_message == alone
+
+
+def test_the_sentence_to_authenticate_speaks_of_nothing_else() -> None:
+    decline = classify(decline_code="insufficient_funds", code="authentication_required")
+    assert decline.user_message == classify(code="authentication_required").user_message
+
+
+def test_a_sanction_can_not_be_told_from_a_generic_decline() -> None:
+    decline = classify(advice_code="do_not_try_again", network_advice_code="42", decline_code="do_not_honor")
+    assert (decline.is_fraud, decline.user_message) == (True, GENERIC_SENTENCE)
 
 
 @pytest.mark.parametrize("code", sorted(stripe_codes.FRAUD_DECLINE_CODES))

@@ -88,6 +88,9 @@ def test_anything_else_is_no_currency(value: Any) -> None:
         # two digits at Stripe, none in use: 500 is five crowns
         (500, 2, "isk", "en", f"ISK{NBSP}5"),
         (360000, 2, "ugx", "en", f"UGX{NBSP}3,600"),
+        # Luganda writes the currency behind the number, without a space in the pattern
+        (1050, 2, "chf", "lg", f"10.50{NBSP}CHF"),
+        (1050, 2, "eur", "lg", "10.50€"),
         # digits that readers don't use are shown rather than rounded away
         (550, 2, "isk", "en", f"ISK{NBSP}5.50"),
         (700050, 2, "lbp", "en", f"LBP{NBSP}7,000.50"),

@@ -64,10 +64,10 @@ def main(argv: list[str] | None = None) -> int:
     if options.parent_watch:
         _watch_parent()
     print(json.dumps({"url": url_of(listener)}), flush=True)
-    try:
-        server.run(sockets=[listener])
-    except KeyboardInterrupt:
-        return 0  # uvicorn raises the signal again once it has stopped
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # uvicorn takes these while it runs and raises them again once it has stopped: being told to end is no failure.
+        signal.signal(number, lambda *_: None)
+    server.run(sockets=[listener])
     return 0
 
 

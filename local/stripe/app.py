@@ -51,22 +51,23 @@ def create_app(settings: Settings, world: StripeWorld | None = None) -> Starlett
     """
     state = world or StripeWorld(settings)
     gate = Gate(state)
+    courier = Courier(state)
 
     async def api(request: HttpRequest) -> Response:
         return await _serve(gate, request)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        courier = asyncio.create_task(Courier(state).run())
+        delivering = asyncio.create_task(courier.run())
         try:
             yield
         finally:
-            courier.cancel()
-            await asyncio.gather(courier, return_exceptions=True)
+            delivering.cancel()
+            await asyncio.gather(delivering, return_exceptions=True)
 
     routes: list[Any] = [*page_routes(state)]
     if settings.control:
-        routes.append(Mount("/_control", routes=control_routes(state)))
+        routes.append(Mount("/_control", routes=control_routes(state, courier)))
     routes.append(Route("/{path:path}", api, methods=_METHODS))
     cors = Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"])
     app = StripeApp(routes=routes, lifespan=lifespan, middleware=[cors])

@@ -24,6 +24,7 @@ class Courier:
         self._wake = asyncio.Event()
         self._slots = asyncio.Semaphore(world.settings.webhook_parallel)
         self._sending: set[asyncio.Task[None]] = set()
+        self._progress = asyncio.Event()
 
     async def run(self) -> None:
         """Deliver for ever; cancel to stop, which also stops what is being sent."""
@@ -77,3 +78,19 @@ class Courier:
             with self._world.lock:
                 self._world.webhooks.finished(delivery, status)
         self._wake.set()
+        self._progress.set()
+
+    async def drain(self, timeout_seconds: float) -> bool:
+        """Wait until nothing is on its way any more; False when that takes too long."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                while not self._idle():
+                    self._progress.clear()
+                    await self._progress.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _idle(self) -> bool:
+        with self._world.lock:
+            return self._world.webhooks.idle

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from local.stripe.issuer import CardState
     from local.stripe.kinds import Json
     from local.stripe.settings import Settings
+
+
+# A stack that runs for days must not grow with every request.
+_REMEMBERED_REQUESTS = 20_000
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class StripeWorld:
         self.idempotency = IdempotencyKeys(self.clock, settings.idempotency_ttl_seconds)
         self.faults = Faults(settings.seed)
         self.webhooks = Webhooks(settings)
-        self.requests: list[Json] = []
+        self.requests: deque[Json] = deque(maxlen=_REMEMBERED_REQUESTS)
         self.call = Call()
         self.cards: dict[str, CardState] = {}
 

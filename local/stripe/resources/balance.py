@@ -100,27 +100,55 @@ def list_all(world: StripeWorld, call: Call) -> Json:
 
 
 def account(world: StripeWorld, _: Call) -> Json:
-    """``GET /v1/account``."""
+    """``GET /v1/account``: a standard account that may charge cards."""
     settings = world.settings
+    name = "Autobook (local stand-in)"
+    no_descriptors = {"statement_descriptor_prefix_kana": None, "statement_descriptor_prefix_kanji": None}
+    nothing_due: Json = {
+        "alternatives": [],
+        "current_deadline": None,
+        "currently_due": [],
+        "disabled_reason": None,
+        "errors": [],
+        "eventually_due": [],
+        "past_due": [],
+        "pending_verification": [],
+    }
     return {
         "id": settings.account_id,
         "object": "account",
-        "business_profile": {"name": "Autobook (local stand-in)", "support_email": None, "url": None},
+        "business_profile": {"mcc": None, "name": name, "support_email": None, "support_phone": None, "url": None},
         "business_type": "company",
         "capabilities": {"card_payments": "active", "transfers": "active"},
         "charges_enabled": True,
+        "controller": {"type": "account"},
         "country": settings.account_country,
         "created": 1_700_000_000,
         "default_currency": settings.settlement_currency,
         "details_submitted": True,
         "email": "owner@example.com",
+        "external_accounts": {
+            "object": "list",
+            "data": [],
+            "has_more": False,
+            "url": f"/v1/accounts/{settings.account_id}/external_accounts",
+        },
+        "future_requirements": dict(nothing_due),
         "metadata": {},
         "payouts_enabled": True,
+        "requirements": nothing_due,
         "settings": {
-            "card_payments": {"statement_descriptor_prefix": "AUTOBOOK"},
-            "dashboard": {"display_name": "Autobook (local stand-in)", "timezone": "Etc/UTC"},
-            "payments": {"statement_descriptor": "AUTOBOOK"},
+            "branding": {"icon": None, "logo": None, "primary_color": None, "secondary_color": None},
+            "card_payments": {"statement_descriptor_prefix": "AUTOBOOK", **no_descriptors},
+            "dashboard": {"display_name": name, "timezone": "Etc/UTC"},
+            "payments": {
+                "statement_descriptor": "AUTOBOOK",
+                "statement_descriptor_kana": None,
+                "statement_descriptor_kanji": None,
+                **no_descriptors,
+            },
         },
+        "tos_acceptance": {"date": None, "ip": None, "user_agent": None},
         "type": "standard",
     }
 

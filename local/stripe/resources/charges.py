@@ -139,6 +139,7 @@ def _details(world: StripeWorld, intent: Json, method: Json, verdict: Verdict, *
         "network_transaction_id": world.ids.digits(15) if verdict.answer != "block" else None,
         "overcapture": {"maximum_amount_capturable": amount, "status": "unavailable"},
         "regulated_status": card["regulated_status"],
+        "transaction_link_id": None,
         "three_d_secure": _three_d_secure(world) if verdict.authenticated else None,
         "wallet": card["wallet"],
     }

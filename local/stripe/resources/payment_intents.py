@@ -12,7 +12,7 @@ from local.stripe.currencies import check_amount, check_currency, shown
 from local.stripe.errors import StripeFault, invalid_param, unexpected_state
 from local.stripe.fields import merged_metadata, refuse_unsupported, shipping
 from local.stripe.intents import check_return_url, client_secret, payment_method_settings
-from local.stripe.resources import charges, customers, payment_methods, refunds
+from local.stripe.resources import charges, customers, payment_methods, radar, refunds
 from local.stripe.routing import Route, route
 from local.stripe.searching import search
 
@@ -70,6 +70,7 @@ def create(world: StripeWorld, call: Call) -> Json:
         "last_payment_error": None,
         "latest_charge": None,
         "livemode": False,
+        "managed_payments": {"enabled": False},
         "metadata": {},
         "next_action": None,
         "on_behalf_of": None,
@@ -277,6 +278,7 @@ def void(world: StripeWorld, intent: Json, reason: str | None, *, expired: bool 
         charge = world.charges.at_path(intent["latest_charge"])
         refunds.release(world, charge, charge["amount"])
         world.emit("charge.expired" if expired else "charge.refunded", charge)
+        radar.close_reviews_of(world, charge, "canceled")
     intent |= {
         "amount_capturable": 0,
         "canceled_at": world.clock.timestamp(),

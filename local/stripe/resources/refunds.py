@@ -9,7 +9,7 @@ from stripe import params as sdk
 from local.stripe.currencies import shown
 from local.stripe.errors import StripeFault, invalid_param, missing_param
 from local.stripe.fields import merged_metadata, refuse_unsupported
-from local.stripe.resources import balance
+from local.stripe.resources import balance, radar
 from local.stripe.routing import Route, route
 
 if TYPE_CHECKING:
@@ -48,6 +48,10 @@ def create(world: StripeWorld, call: Call) -> Json:
     _count(charge, amount)
     world.emit("refund.created", refund)
     world.emit("charge.refunded", charge)
+    radar.settle_warnings(world, charge)
+    if charge["refunded"]:
+        fraud = refund["reason"] == "fraudulent"
+        radar.close_reviews_of(world, charge, "refunded_as_fraud" if fraud else "refunded")
     if way == "pending_then_succeeded":
         world.schedule.after(world.settings.refund_delay_seconds, lambda: succeed(world, refund))
     elif way == "succeeded_then_failed":
@@ -99,9 +103,12 @@ def _new(world: StripeWorld, charge: Json, amount: int, status: str) -> Json:
         "charge": charge["id"],
         "created": world.clock.timestamp(),
         "currency": charge["currency"],
+        "customer": charge["customer"],
+        "customer_account": None,
         "destination_details": {"card": card, "type": "card"},
         "metadata": {},
         "payment_intent": charge["payment_intent"],
+        "payment_method": charge["payment_method"],
         "reason": None,
         "receipt_number": None,
         "source_transfer_reversal": None,

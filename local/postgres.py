@@ -286,13 +286,13 @@ class PostgresServer(Postgres):
 
 
 @contextmanager
-def open_postgres(*, durable: bool = False) -> "Iterator[Postgres]":
+def open_postgres(*, durable: bool = False, port: int | None = None) -> "Iterator[Postgres]":
     """The server that DATABASE_URL names, else one of our own for as long as the `with` lasts."""
     named = os.environ.get("DATABASE_URL")
     if named:
         yield Postgres(named)
         return
-    with PostgresServer.start(durable=durable) as server:
+    with PostgresServer.start(durable=durable, port=port) as server:
         yield server
 
 

@@ -46,7 +46,8 @@ create policy currencies_read_all on public.currencies
 for select to authenticated using (true);
 
 -- Column by column: a decline's code can reveal that a card is stolen, so it is no column of the user's.
-grant select (user_id, stripe_customer_id, email, created_at, updated_at, deleted_at) on public.customers to authenticated;
+grant select (user_id, stripe_customer_id, email, generation, created_at, updated_at, deleted_at)
+on public.customers to authenticated;
 grant select (
   id, user_id, status, brand, last4, exp_month, exp_year, funding, country, wallet, is_default, backup_position,
   created_at, updated_at
@@ -56,11 +57,11 @@ on public.setup_intents to authenticated;
 grant select on public.campaigns to authenticated;
 grant insert (
   title, criteria, currency, max_price_minor, budget_minor, max_bookings, expires_at, payment_method_id, use_backups,
-  capture, auto_book, idempotency_key, idempotency_fingerprint
+  capture, auto_book, when_hold_ends, idempotency_key, idempotency_fingerprint
 ) on public.campaigns to authenticated;
 grant update (
   title, criteria, max_price_minor, budget_minor, max_bookings, expires_at, payment_method_id, use_backups, capture,
-  auto_book
+  auto_book, when_hold_ends
 ) on public.campaigns to authenticated;
 grant select on public.offers to authenticated;
 grant select on public.matches to authenticated;

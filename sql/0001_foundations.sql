@@ -82,14 +82,17 @@ comment on function internal.refuse_change() is
 'Trigger: for append-only tables, and against deleting what has seen money. Holds for the owner too.';
 
 create table internal.settings (
-  only_row boolean primary key default true check (only_row),
-  velocity_bookings_per_hour integer not null default 30 check (velocity_bookings_per_hour > 0),
-  velocity_cards_per_day integer not null default 5 check (velocity_cards_per_day > 0),
+  only_row                      boolean primary key default true check (only_row),
+  velocity_bookings_per_hour    integer not null default 30 check (velocity_bookings_per_hour > 0),
+  velocity_cards_per_day        integer not null default 5 check (velocity_cards_per_day > 0),
   authentication_window_seconds integer not null default 86400 check (authentication_window_seconds > 0),
-  retry_backoff_seconds integer not null default 3600 check (retry_backoff_seconds > 0),
-  retries_per_booking integer not null default 4 check (retries_per_booking between 0 and 15),
-  attempts_per_card_in_30_days integer not null default 15 check (attempts_per_card_in_30_days between 1 and 15),
-  lease_seconds integer not null default 35 check (lease_seconds > 0)
+  retry_backoff_seconds         integer not null default 3600 check (retry_backoff_seconds > 0),
+  retries_per_booking           integer not null default 4 check (retries_per_booking between 0 and 15),
+  attempts_per_card_in_30_days  integer not null default 15 check (attempts_per_card_in_30_days between 1 and 15),
+  lease_seconds                 integer not null default 35 check (lease_seconds > 0),
+  key_lifetime_seconds          integer not null default 82800 check (key_lifetime_seconds > 0),
+  hold_margin_seconds           integer not null default 21600 check (hold_margin_seconds > 0),
+  match_resend_seconds          integer not null default 60 check (match_resend_seconds > 0)
 );
 alter table internal.settings enable row level security;
 comment on table internal.settings is 'One row: limits that operators may turn without a release.';
@@ -107,4 +110,11 @@ comment on column internal.settings.attempts_per_card_in_30_days is
 comment on column internal.settings.lease_seconds is
 'How long a caller has a booking''s next Stripe call to itself. Above the 29 s an HTTP API waits; only a courtesy:
 correctness rests on idempotency keys.';
+comment on column internal.settings.key_lifetime_seconds is
+'How long an attempt is replayed under its idempotency key. Stripe keeps keys for at least 24 hours
+(https://docs.stripe.com/api/idempotent_requests); an hour less, so that no replay meets a key that was just dropped.';
+comment on column internal.settings.hold_margin_seconds is
+'How long before a hold ends it is captured or voided: time for a bad night at the bank, or ours.';
+comment on column internal.settings.match_resend_seconds is
+'A match that has waited this long has lost its message; the queue takes seconds.';
 insert into internal.settings default values;

@@ -11,6 +11,7 @@ create type public.pause_reason as enum (
   'user', 'payment_failed', 'card_unusable', 'dispute', 'fraud_warning', 'kill_switch'
 );
 create type public.capture_mode as enum ('automatic', 'manual');
+create type public.hold_end as enum ('void', 'capture');
 create type public.booking_status as enum (
   'charging', 'requires_action', 'retry_scheduled', 'authorized', 'confirmed', 'refunded', 'failed', 'cancelled'
 );
@@ -34,9 +35,9 @@ comment on type public.match_state is
 charge was refused when its time came.';
 
 create table internal.transitions (
-  machine text not null,
+  machine     text not null,
   from_status text not null,
-  to_status text not null,
+  to_status   text not null,
   primary key (machine, from_status, to_status)
 );
 alter table internal.transitions enable row level security;

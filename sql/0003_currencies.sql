@@ -3,12 +3,12 @@
 -- Reference data: a later file adds or corrects rows, nothing in the application writes here.
 
 create table public.currencies (
-  code text primary key check (code ~ '^[a-z]{3}$'),
-  exponent smallint not null check (exponent in (0, 2, 3)),
+  code                 text primary key check (code ~ '^[a-z]{3}$'),
+  exponent             smallint not null check (exponent in (0, 2, 3)),
   minimum_charge_minor bigint not null check (minimum_charge_minor > 0),
   minimum_is_published boolean not null,
   maximum_charge_minor bigint not null,
-  amount_step_minor smallint not null check (amount_step_minor in (1, 10, 100)),
+  amount_step_minor    smallint not null check (amount_step_minor in (1, 10, 100)),
   check (maximum_charge_minor >= minimum_charge_minor),
   check (minimum_charge_minor % amount_step_minor = 0)
 );

@@ -2,30 +2,31 @@
 -- What a user wants booked, and how much of the budget is reserved and spent.
 
 create table public.campaigns (
-  id uuid primary key default gen_random_uuid(),
-  user_id uuid not null default auth.uid() references auth.users (id) on delete restrict,
-  title text not null check (char_length(title) between 1 and 200),
-  criteria jsonb not null check (jsonb_typeof(criteria) = 'object'),
-  currency text not null references public.currencies (code) on delete restrict,
-  max_price_minor bigint not null check (max_price_minor > 0),
-  budget_minor bigint not null check (budget_minor > 0),
-  max_bookings integer not null check (max_bookings between 1 and 1000),
-  expires_at timestamptz not null,
-  payment_method_id uuid,
-  use_backups boolean not null default false,
-  capture public.capture_mode not null default 'automatic',
-  auto_book boolean not null default true,
-  status public.campaign_status not null default 'active',
-  pause_reason public.pause_reason,
-  reserved_minor bigint not null default 0 check (reserved_minor >= 0),
-  spent_minor bigint not null default 0 check (spent_minor >= 0),
-  refund_reversed_minor bigint not null default 0 check (refund_reversed_minor >= 0),
-  bookings_in_flight integer not null default 0 check (bookings_in_flight >= 0),
-  bookings_confirmed integer not null default 0 check (bookings_confirmed >= 0),
-  idempotency_key text check (char_length(idempotency_key) between 1 and 255),
+  id                      uuid primary key default gen_random_uuid(),
+  user_id                 uuid not null default auth.uid() references auth.users (id) on delete restrict,
+  title                   text not null check (char_length(title) between 1 and 200),
+  criteria                jsonb not null check (jsonb_typeof(criteria) = 'object'),
+  currency                text not null references public.currencies (code) on delete restrict,
+  max_price_minor         bigint not null check (max_price_minor > 0),
+  budget_minor            bigint not null check (budget_minor > 0),
+  max_bookings            integer not null check (max_bookings between 1 and 1000),
+  expires_at              timestamptz not null,
+  payment_method_id       uuid,
+  use_backups             boolean not null default false,
+  capture                 public.capture_mode not null default 'automatic',
+  auto_book               boolean not null default true,
+  when_hold_ends          public.hold_end not null default 'void',
+  status                  public.campaign_status not null default 'active',
+  pause_reason            public.pause_reason,
+  reserved_minor          bigint not null default 0 check (reserved_minor >= 0),
+  spent_minor             bigint not null default 0 check (spent_minor >= 0),
+  refund_reversed_minor   bigint not null default 0 check (refund_reversed_minor >= 0),
+  bookings_in_flight      integer not null default 0 check (bookings_in_flight >= 0),
+  bookings_confirmed      integer not null default 0 check (bookings_confirmed >= 0),
+  idempotency_key         text check (char_length(idempotency_key) between 1 and 255),
   idempotency_fingerprint text check (idempotency_fingerprint ~ '^[0-9a-f]{64}$'),
-  created_at timestamptz not null default now(),
-  updated_at timestamptz not null default now(),
+  created_at              timestamptz not null default now(),
+  updated_at              timestamptz not null default now(),
   unique (id, user_id),
   unique (user_id, idempotency_key),
   foreign key (payment_method_id, user_id) references public.payment_methods (id, user_id) on delete restrict,
@@ -39,6 +40,8 @@ comment on table public.campaigns is 'What may be booked for a user without aski
 comment on column public.campaigns.criteria is 'An offer fits when its attributes contain this object (jsonb @>).';
 comment on column public.campaigns.payment_method_id is
 'The card to charge; null: whichever is the default when an offer matches.';
+comment on column public.campaigns.when_hold_ends is
+'With manual capture: what happens to a hold that fulfilment has neither captured nor voided in time.';
 comment on column public.campaigns.reserved_minor is
 'Sum of the ledger: money promised to bookings in flight. Written by the ledger''s trigger alone.';
 comment on column public.campaigns.spent_minor is

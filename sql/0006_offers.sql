@@ -2,13 +2,13 @@
 -- What the trusted feed offers, and what was decided about each offer for each campaign that it fits.
 
 create table public.offers (
-  id text primary key check (id ~ '^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$'),
-  attributes jsonb not null check (jsonb_typeof(attributes) = 'object'),
+  id           text primary key check (id ~ '^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$'),
+  attributes   jsonb not null check (jsonb_typeof(attributes) = 'object'),
   amount_minor bigint not null check (amount_minor > 0),
-  currency text not null references public.currencies (code) on delete restrict,
-  expires_at timestamptz not null,
-  created_at timestamptz not null default now(),
-  updated_at timestamptz not null default now()
+  currency     text not null references public.currencies (code) on delete restrict,
+  expires_at   timestamptz not null,
+  created_at   timestamptz not null default now(),
+  updated_at   timestamptz not null default now()
 );
 alter table public.offers enable row level security;
 comment on table public.offers is
@@ -17,13 +17,13 @@ comment on column public.offers.id is 'The feed''s own id; needs no quoting in a
 create index offers_currency_idx on public.offers (currency);
 
 create table public.matches (
-  campaign_id uuid not null references public.campaigns (id) on delete restrict,
-  offer_id text not null references public.offers (id) on delete restrict,
-  user_id uuid not null,
-  verdict public.match_verdict not null,
-  state public.match_state not null,
+  campaign_id   uuid not null references public.campaigns (id) on delete restrict,
+  offer_id      text not null references public.offers (id) on delete restrict,
+  user_id       uuid not null,
+  verdict       public.match_verdict not null,
+  state         public.match_state not null,
   considered_at timestamptz not null default now(),
-  updated_at timestamptz not null default now(),
+  updated_at    timestamptz not null default now(),
   primary key (campaign_id, offer_id),
   foreign key (campaign_id, user_id) references public.campaigns (id, user_id) on delete restrict
 );

@@ -2,18 +2,18 @@
 -- The campaign's money, entry by entry. Totals on the campaign are sums of these rows and nothing else.
 
 create table public.refunds (
-  id uuid primary key default gen_random_uuid(),
-  booking_id uuid not null,
-  user_id uuid not null,
-  status public.refund_status not null default 'requested',
-  amount_minor bigint not null check (amount_minor > 0),
-  currency text not null references public.currencies (code) on delete restrict,
-  reason text not null,
-  idempotency_key text check (char_length(idempotency_key) between 1 and 255),
+  id               uuid primary key default gen_random_uuid(),
+  booking_id       uuid not null,
+  user_id          uuid not null,
+  status           public.refund_status not null default 'requested',
+  amount_minor     bigint not null check (amount_minor > 0),
+  currency         text not null references public.currencies (code) on delete restrict,
+  reason           text not null,
+  idempotency_key  text check (char_length(idempotency_key) between 1 and 255),
   stripe_refund_id text unique check (stripe_refund_id ~ '^(re|pyr)_'),
-  failure_reason text,
-  created_at timestamptz not null default now(),
-  updated_at timestamptz not null default now(),
+  failure_reason   text,
+  created_at       timestamptz not null default now(),
+  updated_at       timestamptz not null default now(),
   unique (id, user_id),
   unique (booking_id, idempotency_key),
   foreign key (booking_id, user_id) references public.bookings (id, user_id) on delete restrict
@@ -28,13 +28,13 @@ create index refunds_currency_idx on public.refunds (currency);
 create index refunds_open_idx on public.refunds (created_at) where status in ('requested', 'pending');
 
 create table public.ledger_entries (
-  id bigint generated always as identity primary key,
-  campaign_id uuid not null references public.campaigns (id) on delete restrict,
-  booking_id uuid not null references public.bookings (id) on delete restrict,
-  refund_id uuid references public.refunds (id) on delete restrict,
-  kind public.ledger_kind not null,
+  id           bigint generated always as identity primary key,
+  campaign_id  uuid not null references public.campaigns (id) on delete restrict,
+  booking_id   uuid not null references public.bookings (id) on delete restrict,
+  refund_id    uuid references public.refunds (id) on delete restrict,
+  kind         public.ledger_kind not null,
   amount_minor bigint not null check (amount_minor > 0),
-  created_at timestamptz not null default now(),
+  created_at   timestamptz not null default now(),
   check ((kind in ('refund', 'refund_reversed')) = (refund_id is not null))
 );
 alter table public.ledger_entries enable row level security;

@@ -2,19 +2,19 @@
 -- What Stripe told us, what we owe people to know, and what somebody has to look at.
 
 create table public.stripe_events (
-  id text primary key check (id ~ '^evt_'),
-  type text not null,
-  api_version text,
-  livemode boolean not null,
-  object_id text,
+  id                text primary key check (id ~ '^evt_'),
+  type              text not null,
+  api_version       text,
+  livemode          boolean not null,
+  object_id         text,
   stripe_created_at timestamptz not null,
-  status public.event_status not null,
-  result text not null,
-  facts jsonb not null default '{}'::jsonb,
-  deliveries integer not null default 1 check (deliveries > 0),
-  tries integer not null default 1 check (tries > 0),
-  received_at timestamptz not null default now(),
-  updated_at timestamptz not null default now()
+  status            public.event_status not null,
+  result            text not null,
+  facts             jsonb not null default '{}'::jsonb,
+  deliveries        integer not null default 1 check (deliveries > 0),
+  tries             integer not null default 1 check (tries > 0),
+  received_at       timestamptz not null default now(),
+  updated_at        timestamptz not null default now()
 );
 alter table public.stripe_events enable row level security;
 comment on table public.stripe_events is
@@ -26,19 +26,19 @@ create index stripe_events_open_idx on public.stripe_events (received_at) where 
 create index stripe_events_object_idx on public.stripe_events (object_id);
 
 create table public.notifications (
-  id uuid primary key default gen_random_uuid(),
-  user_id uuid not null references auth.users (id) on delete restrict,
-  kind text not null check (kind ~ '^[a-z_]+$'),
-  dedupe_key text not null unique,
-  campaign_id uuid references public.campaigns (id) on delete restrict,
-  booking_id uuid references public.bookings (id) on delete restrict,
-  data jsonb not null default '{}'::jsonb,
-  status public.notification_status not null default 'pending',
-  tries integer not null default 0 check (tries >= 0),
+  id              uuid primary key default gen_random_uuid(),
+  user_id         uuid not null references auth.users (id) on delete restrict,
+  kind            text not null check (kind ~ '^[a-z_]+$'),
+  dedupe_key      text not null unique,
+  campaign_id     uuid references public.campaigns (id) on delete restrict,
+  booking_id      uuid references public.bookings (id) on delete restrict,
+  data            jsonb not null default '{}'::jsonb,
+  status          public.notification_status not null default 'pending',
+  tries           integer not null default 0 check (tries >= 0),
   next_attempt_at timestamptz not null default now(),
-  sent_at timestamptz,
-  created_at timestamptz not null default now(),
-  updated_at timestamptz not null default now()
+  sent_at         timestamptz,
+  created_at      timestamptz not null default now(),
+  updated_at      timestamptz not null default now()
 );
 alter table public.notifications enable row level security;
 comment on table public.notifications is
@@ -49,12 +49,12 @@ create index notifications_booking_idx on public.notifications (booking_id);
 create index notifications_due_idx on public.notifications (next_attempt_at) where status = 'pending';
 
 create table public.incidents (
-  id uuid primary key default gen_random_uuid(),
-  kind text not null check (kind ~ '^[a-z_]+$'),
-  dedupe_key text not null unique,
-  booking_id uuid references public.bookings (id) on delete restrict,
-  detail text not null,
-  created_at timestamptz not null default now(),
+  id          uuid primary key default gen_random_uuid(),
+  kind        text not null check (kind ~ '^[a-z_]+$'),
+  dedupe_key  text not null unique,
+  booking_id  uuid references public.bookings (id) on delete restrict,
+  detail      text not null,
+  created_at  timestamptz not null default now(),
   resolved_at timestamptz
 );
 alter table public.incidents enable row level security;

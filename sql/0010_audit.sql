@@ -2,16 +2,16 @@
 -- Who did what, when, to which row, from what to what. Written by triggers, changed by nobody.
 
 create table public.audit_log (
-  id bigint generated always as identity primary key,
-  at timestamptz not null default clock_timestamp(),
-  actor text not null,
-  role text not null,
+  id         bigint generated always as identity primary key,
+  at         timestamptz not null default clock_timestamp(),
+  actor      text not null,
+  role       text not null,
   request_id text,
   table_name text not null,
-  row_id text not null,
-  action text not null check (action in ('INSERT', 'UPDATE')),
-  old jsonb,
-  new jsonb not null
+  row_id     text not null,
+  action     text not null check (action in ('INSERT', 'UPDATE')),
+  old        jsonb,
+  new        jsonb not null
 );
 alter table public.audit_log enable row level security;
 comment on table public.audit_log is 'Append-only for every role, the owner included.';

@@ -118,8 +118,17 @@ as $$
 begin
   insert into public.customers (user_id, stripe_customer_id, email)
   values (p_user_id, p_stripe_customer_id, p_email)
-  on conflict (user_id) do update set email = coalesce(excluded.email, public.customers.email)
-  where public.customers.email is distinct from excluded.email;
+  on conflict (user_id) do update set
+    email = coalesce(excluded.email, public.customers.email),
+    stripe_customer_id = excluded.stripe_customer_id,
+    generation = public.customers.generation + (public.customers.deleted_at is not null)::integer,
+    deleted_at = null
+  where
+    public.customers.email is distinct from excluded.email
+    or (
+      public.customers.deleted_at is not null
+      and public.customers.stripe_customer_id <> excluded.stripe_customer_id
+    );
   insert into public.setup_intents (id, user_id, status, terms_version)
   values (p_setup_intent_id, p_user_id, p_status::public.setup_intent_status, p_terms_version)
   on conflict (id) do nothing;

@@ -89,97 +89,29 @@ $$;
 comment on function internal.start_attempt(public.bookings, uuid) is
 'Commits the intention to charge a card; the Stripe call follows and may be repeated under the attempt''s id.';
 
-create function internal.next_step(p_booking_id uuid, p_take boolean) returns jsonb
-language plpgsql
-set search_path = ''
-as $$
-declare
-  booking public.bookings;
-  attempt public.attempts;
-  refund public.refunds;
-  step jsonb;
-begin
-  select * into strict booking from public.bookings as b where b.id = p_booking_id for no key update;
-  if booking.status in ('charging', 'requires_action', 'retry_scheduled', 'authorized') then
-    if
-      booking.status = 'retry_scheduled' and booking.closing_as is null
-      and booking.retry_at <= internal.clock() and p_take
-    then
-      perform internal.start_attempt(booking, (
-        select a.payment_method_id from public.attempts as a
-        where a.booking_id = booking.id
-        order by a.ordinal desc
-        limit 1
-      ));
-      select * into strict booking from public.bookings as b where b.id = p_booking_id;
-    end if;
-    select * into attempt from public.attempts as a where a.booking_id = booking.id and a.status = 'started';
-    if attempt.id is not null and (booking.closing_as is null or booking.stripe_payment_intent_id is null) then
-      step := internal.charge_step(booking, attempt);
-    elsif booking.closing_as is not null then
-      step := jsonb_build_object(
-        'do', 'cancel', 'payment_intent_id', booking.stripe_payment_intent_id, 'closing_as', booking.closing_as
-      );
-    end if;
-  end if;
-  if step is null then
-    select * into refund from public.refunds as r
-    where r.booking_id = booking.id and r.status = 'requested'
-    order by r.created_at, r.id
-    limit 1;
-    if refund.id is not null then
-      step := jsonb_build_object(
-        'do', 'refund', 'refund_id', refund.id, 'payment_intent_id', booking.stripe_payment_intent_id,
-        'amount_minor', refund.amount_minor, 'reason', refund.reason
-      );
-    end if;
-  end if;
-  if step is null then
-    return jsonb_build_object('do', 'nothing', 'booking_id', booking.id);
-  end if;
-  if not p_take or booking.leased_until > clock_timestamp() then
-    return jsonb_build_object('do', 'wait', 'booking_id', booking.id);
-  end if;
-  update public.bookings as b set leased_until = clock_timestamp() + make_interval(secs => s.lease_seconds)
-  from internal.settings as s
-  where b.id = booking.id;
-  return step || jsonb_build_object('booking_id', booking.id);
-end
-$$;
-comment on function internal.next_step(uuid, boolean) is
-'What is to be done next for a booking, read from its rows alone: charge, cancel or refund at Stripe, wait (somebody
-else is at it, or the caller would not take it), or nothing. Taking a step leases it.';
-
-create function internal.charge_step(p_booking public.bookings, p_attempt public.attempts) returns jsonb
+create function internal.radar_metadata(p_campaign public.campaigns, p_card public.payment_methods) returns jsonb
 language sql stable
 set search_path = ''
 as $$
+  -- Strings, as Stripe's metadata are; ages in whole days, counts without the booking that is beginning.
   select jsonb_build_object(
-    'do', 'charge',
-    'attempt_id', p_attempt.id,
-    'attempt_started_at', p_attempt.created_at,
-    'payment_intent_id', p_booking.stripe_payment_intent_id,
-    'stripe_customer_id', c.stripe_customer_id,
-    'stripe_payment_method_id', p.stripe_payment_method_id,
-    'amount_minor', p_booking.amount_minor,
-    'currency', p_booking.currency,
-    'capture', p_booking.capture,
-    -- What Radar rules may look at, ages in whole days (docs/radar-rules.md); all fixed by committed rows, because a
-    -- replay under the same idempotency key must send the same parameters.
-    'metadata', jsonb_build_object(
-      'booking_id', p_booking.id, 'campaign_id', p_booking.campaign_id, 'attempt_id', p_attempt.id,
-      'user_id', p_booking.user_id, 'offer_id', p_booking.offer_id,
-      'card_age_days', (p_attempt.created_at::date - p.created_at::date)::text,
-      'campaign_age_days', (p_attempt.created_at::date - g.created_at::date)::text
+    'card_age_days', (internal.clock()::date - p_card.created_at::date)::text,
+    'campaign_age_days', (internal.clock()::date - p_campaign.created_at::date)::text,
+    'bookings_last_hour', (
+      select count(*)::text from public.bookings as b
+      where b.user_id = p_campaign.user_id and b.created_at > internal.clock() - interval '1 hour'
+    ),
+    'declines_last_day', (
+      select count(*)::text from public.attempts as a
+      where
+        a.user_id = p_campaign.user_id
+        and a.status = 'declined'
+        and a.created_at > internal.clock() - interval '1 day'
     )
   )
-  from public.payment_methods as p
-  inner join public.customers as c on p.user_id = c.user_id
-  inner join public.campaigns as g on g.id = p_booking.campaign_id
-  where p.id = p_attempt.payment_method_id
 $$;
-comment on function internal.charge_step(public.bookings, public.attempts) is
-'All that the Stripe call of an attempt needs, the same however often it is asked for.';
+comment on function internal.radar_metadata(public.campaigns, public.payment_methods) is
+'What custom Radar rules may look at, as it is when a booking begins (docs/radar-rules.md).';
 
 create function public.begin_charge(p_campaign_id uuid, p_offer_id text, p_user_id uuid default null) returns jsonb
 language plpgsql security definer
@@ -241,8 +173,12 @@ begin
     return jsonb_build_object('result', 'refused', 'refusal', verdict);
   end if;
 
-  insert into public.bookings (campaign_id, offer_id, user_id, amount_minor, currency, capture, created_at)
-  values (campaign.id, offer.id, owner, offer.amount_minor, offer.currency, campaign.capture, internal.clock())
+  insert into public.bookings (
+    campaign_id, offer_id, user_id, amount_minor, currency, capture, radar_metadata, created_at
+  )
+  values (campaign.id, offer.id, owner, offer.amount_minor, offer.currency, campaign.capture,
+    internal.radar_metadata(campaign, card), internal.clock()
+  )
   returning * into booking;
   insert into public.ledger_entries (campaign_id, booking_id, kind, amount_minor)
   values (campaign.id, booking.id, 'reserve', booking.amount_minor);

@@ -167,18 +167,6 @@ comment on function internal.close_booking(public.bookings, public.attempts, jso
 'The PaymentIntent is cancelled at Stripe, or never came to be: release the budget, end the booking, tell the user. A
 failed charge pauses its campaign, so that nobody is declined twice in their sleep.';
 
-create function internal.give_up(p_booking_id uuid, p_code text, p_user_message text) returns void
-language sql
-set search_path = ''
-as $$
-  update public.bookings as b set
-    closing_as = coalesce(b.closing_as, 'failed'), failure_code = coalesce(b.failure_code, p_code),
-    user_message = coalesce(p_user_message, b.user_message)
-  where b.id = p_booking_id
-$$;
-comment on function internal.give_up(uuid, text, text) is
-'Commits that a booking is to fail; it ends once its PaymentIntent has been cancelled at Stripe.';
-
 create function internal.settle_decline(
   p_booking public.bookings, p_attempt public.attempts, p_facts jsonb
 ) returns text

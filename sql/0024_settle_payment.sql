@@ -66,6 +66,14 @@ begin
       result := internal.settle_hold(booking, attempt, p_facts);
     when 'canceled' then
       result := internal.close_booking(booking, attempt, p_facts);
+    when 'absent' then
+      -- Looked for and not found: Stripe never heard of it, and nothing is to be created anew.
+      perform internal.give_up(
+        booking.id, 'never_reached_stripe',
+        'The booking could not be made because of a fault on our side. Nothing was charged.'
+      );
+      select * into strict booking from public.bookings as b where b.id = found_id;
+      result := internal.close_booking(booking, attempt, p_facts);
     when 'processing', 'requires_action' then
       result := internal.settle_pending(booking, attempt, p_facts);
     when 'unknown' then
@@ -159,6 +167,9 @@ declare
   card text;
   result text;
 begin
+  if coalesce((p_facts ->> 'looked_up')::boolean, false) and p_booking.closing_as is null then
+    return internal.settle_looked_up(p_booking, p_attempt, p_facts);
+  end if;
   if p_facts -> 'decline' is null or p_facts -> 'decline' = 'null'::jsonb then
     return 'nothing_to_do';
   end if;
@@ -194,6 +205,38 @@ end
 $$;
 comment on function internal.settle_refusal(public.bookings, public.attempts, jsonb, uuid) is
 'Sorts new refusals from old news, and ends a booking that Stripe never began.';
+
+create function internal.settle_looked_up(
+  p_booking public.bookings, p_attempt public.attempts, p_facts jsonb
+) returns text
+language plpgsql
+set search_path = ''
+as $$
+begin
+  if p_attempt.id is null or p_attempt.status = 'requires_action' then
+    return 'nothing_to_do';
+  end if;
+  if
+    p_facts -> 'decline' is not null
+    and p_facts ->> 'charge_id' is not null
+    and not exists (
+      select from public.attempts as a
+      where a.booking_id = p_booking.id and p_facts ->> 'charge_id' = any(a.stripe_charge_ids)
+    )
+  then
+    return internal.settle_decline(p_booking, p_attempt, p_facts);
+  end if;
+  -- Stripe shows nothing of this try: its request never arrived, and its key is too old to send it again.
+  perform internal.end_attempt(p_attempt.id, 'voided', p_facts - 'decline' - 'charge_id');
+  perform internal.give_up(
+    p_booking.id, 'never_reached_stripe',
+    'The booking could not be made because of a fault on our side. Nothing was charged.'
+  );
+  return 'given_up';
+end
+$$;
+comment on function internal.settle_looked_up(public.bookings, public.attempts, jsonb) is
+'A PaymentIntent asked for by reconcile, long after its attempt began: what it shows is all there will be.';
 
 create function public.settle_payment(p_facts jsonb, p_attempt_id uuid default null, p_take_next boolean default false)
 returns jsonb

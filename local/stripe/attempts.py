@@ -51,10 +51,19 @@ def _ask(world: StripeWorld, intent: Json, *, off_session: bool, authenticated: 
     )
 
 
-def settle(world: StripeWorld, intent: Json, verdict: Verdict, *, off_session: bool) -> None:
-    """Make the charge that a verdict calls for; a decline raises its 402 once everything is recorded."""
+def settle(
+    world: StripeWorld, intent: Json, verdict: Verdict, *, off_session: bool, pending: Json | None = None
+) -> None:
+    """Make the charge that a verdict calls for, or conclude the pending one.
+
+    A decline raises its 402 once everything is recorded.
+    """
     method = world.payment_methods.at_path(intent["payment_method"])
-    charge = charges.create_for(world, intent, method, verdict, off_session=off_session)
+    if pending is None:
+        charge = charges.create_for(world, intent, method, verdict, off_session=off_session)
+    else:
+        charge = pending
+        charges.conclude(world, charge, intent, verdict, off_session=off_session)
     intent["latest_charge"] = charge["id"]
     intent["next_action"] = intent["processing"] = None
     if verdict.decline is not None:
@@ -115,21 +124,27 @@ def _refuse_action(world: StripeWorld, intent: Json) -> None:
 
 
 def _process(world: StripeWorld, intent: Json, verdict: Verdict, *, off_session: bool) -> None:
-    intent |= {"status": "processing", "processing": {"type": "card"}}
+    """The bank takes its time: a pending charge now, the answer later and by events alone."""
+    method = world.payment_methods.at_path(intent["payment_method"])
+    charge = charges.create_for(world, intent, method, verdict, off_session=off_session)
+    intent |= {"latest_charge": charge["id"], "status": "processing", "processing": {"type": "card"}}
+    world.emit("charge.pending", charge)
     world.emit("payment_intent.processing", intent)
 
     def finish() -> None:
         if intent["status"] == "processing":
             outcome = APPROVED if verdict.decline is None else Verdict("decline", verdict.decline)
-            quietly(world, intent, outcome, off_session=off_session)
+            _quietly(world, intent, outcome, off_session=off_session, pending=charge)
 
     world.schedule.after(verdict.seconds, finish)
 
 
-def quietly(world: StripeWorld, intent: Json, verdict: Verdict, *, off_session: bool) -> None:
+def _quietly(
+    world: StripeWorld, intent: Json, verdict: Verdict, *, off_session: bool, pending: Json | None = None
+) -> None:
     """Settle where no request waits for the answer: a decline is told by events alone."""
     try:
-        settle(world, intent, verdict, off_session=off_session)
+        settle(world, intent, verdict, off_session=off_session, pending=pending)
     except StripeFault as refusal:
         if refusal.status != 402:
             raise
@@ -140,7 +155,7 @@ def finish_authentication(world: StripeWorld, intent: Json, *, succeeded: bool) 
     if succeeded:
         verdict = _ask(world, intent, off_session=False, authenticated=True)
         verdict = Verdict(verdict.answer, verdict.decline, authenticated=True)
-        quietly(world, intent, verdict, off_session=False)
+        _quietly(world, intent, verdict, off_session=False)
         return
     code = "payment_intent_authentication_failure"
     error = {

@@ -11,6 +11,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from stripe.params import PaymentMethodCreateParams
+
 from local.stripe import access
 from local.stripe.errors import StripeFault
 from local.stripe.expand import expanded
@@ -140,7 +142,7 @@ class Gate:
         key = request.headers.get("idempotency-key") if request.method == "POST" else None
         if plan.kind in {"rate_limit", "lock_timeout"}:
             raise _busy(plan.kind)
-        params = validate(route.params, given)
+        params = _read_params(route, given, client=client)
         if key is not None:
             replay = world.idempotency.begin(key, request.path, given, log["id"])
             if replay is not None:
@@ -221,7 +223,19 @@ class Gate:
             headers.setdefault("original-request", log["id"])
         if answer.status == 409:
             headers["stripe-should-retry"] = "true"
+        elif answer.status >= 500 and log["idempotency_key"] is not None:
+            headers["stripe-should-retry"] = "false"  # the key would only replay it
         return Answer(answer.status, answer.body, headers)
+
+
+def _read_params(route: Route, given: Json, *, client: bool) -> Json:
+    """The parameters; Stripe.js also sends whole cards, which the SDK's server-side parameters have no place for."""
+    if not client or "payment_method_data" not in given:
+        return validate(route.params, given)
+    rest = {name: value for name, value in given.items() if name != "payment_method_data"}
+    params = validate(route.params, rest)
+    params["payment_method_data"] = validate(PaymentMethodCreateParams, given["payment_method_data"])
+    return params
 
 
 def unrecognized(method: str, path: str) -> StripeFault:

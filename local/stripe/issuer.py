@@ -57,6 +57,8 @@ class Verdict:
 
 APPROVED = Verdict("approve")
 CHALLENGE = Verdict("challenge")
+# Radar's own refusal reaches no bank, so there is neither advice nor a network code.
+BLOCKED = Verdict("block", Decline("card_declined", "fraudulent", "Your card was declined."))
 
 
 def declined(name: str) -> Verdict:
@@ -107,7 +109,7 @@ def judge_payment(  # noqa: PLR0911 - the order of these questions is the rule
         return _by_behaviour(behaviour, off_session=off_session, authenticated=authenticated)
     card = state.card
     if card.radar == "blocked" or (card.radar == "highest" and blocks_highest_risk):
-        return Verdict("block", DECLINES["fraudulent"])
+        return BLOCKED
     plain = declined(card.decline) if card.decline is not None else APPROVED
     if authenticated:
         return declined(card.after_authentication) if card.after_authentication is not None else plain

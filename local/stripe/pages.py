@@ -51,7 +51,7 @@ def page_routes(world: StripeWorld) -> list[Route]:
             except StripeFault as refusal:
                 return Response(str(refusal), status_code=refusal.status)
             world.tick()
-            if return_url is not None:
+            if return_url is not None and "ajax" not in form:
                 return RedirectResponse(_back(intent, return_url), status_code=303)
             return JSONResponse(for_client(intent))
 

@@ -61,15 +61,12 @@ def outcome_of(world: StripeWorld, verdict: Verdict, radar: str) -> Json:
 
 
 def create_for(world: StripeWorld, intent: Json, method: Json, verdict: Verdict, *, off_session: bool) -> Json:
-    """The charge of one attempt at a PaymentIntent, succeeded or failed; its events are the caller's."""
-    approved = verdict.decline is None
-    captured = approved and intent["capture_method"] != "manual"
+    """The charge of one attempt at a PaymentIntent: succeeded, failed or pending; its events are the caller's."""
     suffix = intent["statement_descriptor_suffix"]
     charge: Json = {
         "id": world.ids.new("ch"),
         "object": "charge",
         "amount": intent["amount"],
-        "amount_captured": intent["amount"] if captured else 0,
         "amount_refunded": 0,
         "application": None,
         "application_fee": None,
@@ -77,29 +74,22 @@ def create_for(world: StripeWorld, intent: Json, method: Json, verdict: Verdict,
         "balance_transaction": None,
         "billing_details": dict(method["billing_details"]),
         "calculated_statement_descriptor": f"{_PREFIX}* {suffix}"[:22] if suffix else _PREFIX,
-        "captured": captured,
         "created": world.clock.timestamp(),
         "currency": intent["currency"],
         "customer": intent["customer"],
         "description": intent["description"],
         "disputed": False,
         "failure_balance_transaction": None,
-        "failure_code": None if verdict.decline is None else verdict.decline.code,
-        "failure_message": None if verdict.decline is None else verdict.decline.message,
         "fraud_details": {},
         "livemode": False,
         "metadata": dict(intent["metadata"]),
         "on_behalf_of": None,
-        "outcome": outcome_of(world, verdict, world.cards[method["id"]].card.radar),
-        "paid": approved,
         "payment_intent": intent["id"],
         "payment_method": method["id"],
-        "payment_method_details": _details(world, intent, method, verdict, off_session=off_session),
         "presentment_details": None,
         "radar_options": {},
         "receipt_email": intent["receipt_email"],
         "receipt_number": None,
-        "receipt_url": f"https://pay.stripe.com/receipts/payment/{world.ids.secret(32)}" if approved else None,
         "refunded": False,
         "review": None,
         "shipping": intent["shipping"],
@@ -107,16 +97,36 @@ def create_for(world: StripeWorld, intent: Json, method: Json, verdict: Verdict,
         "source_transfer": None,
         "statement_descriptor": None,
         "statement_descriptor_suffix": suffix,
-        "status": "succeeded" if approved else "failed",
         "transfer_data": None,
         "transfer_group": intent["transfer_group"],
     }
+    conclude(world, charge, intent, verdict, off_session=off_session)
     return world.charges.add(charge)
+
+
+def conclude(world: StripeWorld, charge: Json, intent: Json, verdict: Verdict, *, off_session: bool) -> None:
+    """Write the bank's answer into a charge, which is new or was pending."""
+    method = world.payment_methods.at_path(charge["payment_method"])
+    pending = verdict.answer == "process"
+    paid = not pending and verdict.decline is None
+    captured = paid and intent["capture_method"] != "manual"
+    decline = None if pending else verdict.decline
+    charge |= {
+        "amount_captured": intent["amount"] if captured else 0,
+        "captured": captured,
+        "failure_code": None if decline is None else decline.code,
+        "failure_message": None if decline is None else decline.message,
+        "outcome": None if pending else outcome_of(world, verdict, world.cards[method["id"]].card.radar),
+        "paid": paid,
+        "payment_method_details": _details(world, intent, method, verdict, off_session=off_session),
+        "receipt_url": f"https://pay.stripe.com/receipts/payment/{world.ids.secret(32)}" if paid else None,
+        "status": "pending" if pending else "succeeded" if paid else "failed",
+    }
 
 
 def _details(world: StripeWorld, intent: Json, method: Json, verdict: Verdict, *, off_session: bool) -> Json:
     card, amount = method["card"], intent["amount"]
-    approved = verdict.decline is None
+    approved = verdict.decline is None and verdict.answer != "process"
     held = approved and intent["capture_method"] == "manual"
     details: Json = {
         "amount_authorized": amount if approved else None,

@@ -66,6 +66,8 @@ def create(world: StripeWorld, call: Call) -> Json:
         "usage": given.get("usage", "off_session"),
     }
     _choose_method(world, intent, given)
+    if given.get("confirm"):
+        _check_confirm(intent, call)
     world.setup_intents.add(intent)
     world.emit("setup_intent.created", intent)
     if given.get("confirm"):
@@ -112,11 +114,13 @@ def confirm(world: StripeWorld, call: Call) -> Json:
     _choose_method(world, intent, call.params)
     if "payment_method_options" in call.params:
         intent["payment_method_options"] = {"card": _card_options(call.params)}
+    _check_confirm(intent, call)
     _confirm(world, intent, call)
     return intent
 
 
-def _confirm(world: StripeWorld, intent: Json, call: Call) -> None:
+def _check_confirm(intent: Json, call: Call) -> None:
+    """400 for a confirmation that can't begin."""
     if intent["payment_method"] is None:
         message = (
             "You cannot confirm this SetupIntent because it's missing a payment method. Update the SetupIntent with a "
@@ -124,6 +128,9 @@ def _confirm(world: StripeWorld, intent: Json, call: Call) -> None:
         )
         raise unexpected_state(message, intent, key="setup_intent")
     check_return_url(intent, call, "Setup Intent")
+
+
+def _confirm(world: StripeWorld, intent: Json, call: Call) -> None:
     intent["last_setup_error"] = intent["next_action"] = None
     if "mandate_data" in call.params:
         intent["mandate"] = mandates.create(world, intent, call.params["mandate_data"])["id"]

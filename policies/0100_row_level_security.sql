@@ -33,6 +33,8 @@ create policy attempts_read_own on public.attempts
 for select to authenticated using (user_id = (select auth.uid()));
 create policy refunds_read_own on public.refunds
 for select to authenticated using (user_id = (select auth.uid()));
+create policy disputes_read_own on public.disputes
+for select to authenticated using (user_id = (select auth.uid()));
 create policy ledger_entries_read_own on public.ledger_entries
 for select to authenticated using (
   exists (
@@ -81,6 +83,8 @@ grant select (id, booking_id, user_id, payment_method_id, ordinal, status, user_
 on public.attempts to authenticated;
 grant select (id, booking_id, user_id, status, amount_minor, currency, created_at, updated_at)
 on public.refunds to authenticated;
+grant select (id, booking_id, user_id, status, amount_minor, currency, opened_at, closed_at)
+on public.disputes to authenticated;
 grant select on public.ledger_entries to authenticated;
 grant select (id, user_id, kind, campaign_id, booking_id, data, created_at) on public.notifications to authenticated;
 grant select on public.currencies to authenticated;

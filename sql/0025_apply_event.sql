@@ -44,6 +44,18 @@ begin
       return jsonb_build_object('result', internal.enrich_attempt(p_facts));
     when 'refund' then
       return internal.settle_refund(p_facts);
+    when 'dispute' then
+      return internal.settle_dispute(p_facts);
+    when 'fraud_warning' then
+      return internal.settle_fraud_warning(p_facts);
+    when 'review' then
+      return internal.settle_review(p_facts);
+    when 'hold_expired' then
+      return internal.settle_hold_expired(p_facts);
+    when 'card' then
+      return internal.settle_card(p_facts);
+    when 'customer_deleted' then
+      return internal.settle_customer_deleted(p_facts);
     else
       return jsonb_build_object('result', 'stored_only');
   end case;
@@ -52,15 +64,33 @@ $$;
 comment on function internal.apply_event(text, jsonb) is
 'Which SQL function a family of events goes to; the family is named by functions/webhook/event_table.py.';
 
+create function internal.try_event(p_handler text, p_facts jsonb) returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+  outcome jsonb;
+begin
+  outcome := internal.apply_event(p_handler, p_facts);
+  return outcome || jsonb_build_object('status', case
+    when outcome ->> 'result' in ('stored_only', 'not_ours', 'unknown_customer', 'without_consent') then 'ignored'
+    else 'applied'
+  end);
+exception when others then
+  -- Undone as a whole and stored as failed: Stripe sends it again, and reconcile applies it from its facts.
+  return jsonb_build_object('status', 'failed', 'result', sqlstate || ' ' || sqlerrm);
+end
+$$;
+comment on function internal.try_event(text, jsonb) is
+'Applies an event or says why it could not be; either way the transaction goes on.';
+
 create function public.receive_event(p_event jsonb) returns jsonb
 language plpgsql security definer
 set search_path = ''
 as $$
 declare
   stored public.stripe_events;
-  outcome jsonb := '{}';
-  event_result text;
-  event_status public.event_status;
+  outcome jsonb;
 begin
   -- A second delivery at the same moment waits here until the first has committed.
   insert into public.stripe_events (id, type, api_version, livemode, object_id, stripe_created_at, status, result, facts)
@@ -76,30 +106,17 @@ begin
   end if;
 
   if p_event ->> 'flag' is not null then
-    event_status := 'flagged';
-    event_result := p_event ->> 'flag';
+    outcome := jsonb_build_object('status', 'flagged', 'result', p_event ->> 'flag');
     perform internal.report_incident('event_flagged', (p_event ->> 'flag') || ':' || stored.type, null, stored.id);
   else
-    begin
-      outcome := internal.apply_event(p_event ->> 'handler', p_event -> 'facts');
-      event_result := outcome ->> 'result';
-      event_status := case
-        when event_result in ('stored_only', 'not_ours', 'unknown_customer', 'without_consent') then 'ignored'
-        else 'applied'
-      end;
-    exception when others then
-      -- Stored as failed: Stripe sends it again, and reconcile applies it from its facts.
-      outcome := '{}';
-      event_status := 'failed';
-      event_result := sqlstate || ' ' || sqlerrm;
-    end;
+    outcome := internal.try_event(p_event ->> 'handler', p_event -> 'facts');
   end if;
   update public.stripe_events as e set
-    status = event_status, result = event_result,
+    status = (outcome ->> 'status')::public.event_status, result = outcome ->> 'result',
     tries = e.tries + (stored.deliveries > 1)::integer
   where e.id = stored.id;
-  return jsonb_build_object(
-    'duplicate', false, 'status', event_status, 'result', event_result, 'booking_id', outcome ->> 'booking_id',
+  return outcome || jsonb_build_object(
+    'duplicate', false,
     'next', case
       when outcome ->> 'booking_id' is not null then internal.next_step((outcome ->> 'booking_id')::uuid, true)
     end

@@ -14,6 +14,7 @@ from functions.campaigns.schemas import (
     CampaignView,
     NewCampaign,
     Preflight,
+    Stopped,
     Timeline,
 )
 from functions.shared import auth, database
@@ -21,13 +22,14 @@ from functions.shared.database import Database
 from functions.shared.paging import ListQuery, decode_cursor, list_newest_first, page, uuid_of
 from functions.shared.problems import Problem
 from functions.shared.schemas import ProblemDocument
-from functions.shared.settings import UserSettings, read
+from functions.shared.settings import SupabaseSettings, UserSettings, read
 from functions.shared.web import Answer, Api, Call, NoQuery
 
 COLUMNS = ",".join(CampaignView.model_fields)
 
 api = Api("campaigns")
-api.needs(partial(read, UserSettings))
+for group in (SupabaseSettings, UserSettings):
+    api.needs(partial(read, group))
 
 
 @api.operation("POST", "/campaigns", who="user", body=NewCampaign, answers={201: CampaignView, 409: ProblemDocument})
@@ -99,6 +101,13 @@ for action in ("pause", "resume", "cancel"):
         who="user",
         answers={200: CampaignView, 404: ProblemDocument, 409: ProblemDocument},
     )(partial(_move, action))
+
+
+@api.operation("POST", "/campaigns/stop-all", who="user", answers={200: Stopped})
+def stop_all(call: Call[None, NoQuery]) -> Answer:
+    """The kill switch: nothing of the caller's is charged any more until a campaign is resumed."""
+    user = auth.user(call)
+    return Answer(200, database.service(call.request_id).call("stop_all_campaigns", p_user_id=str(user.id)))
 
 
 @api.operation("GET", "/campaigns/{id}/preflight", who="user", answers={200: Preflight, 404: ProblemDocument})

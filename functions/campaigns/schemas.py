@@ -9,7 +9,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, StringCons
 from functions.shared.amounts import AmountMinor, CurrencyCode
 from functions.shared.json_objects import JsonObject
 from functions.shared.schemas import BookingView
-from functions.shared.states import CampaignStatus, CaptureMode, MatchState, PauseReason, Verdict
+from functions.shared.states import CampaignStatus, CaptureMode, HoldEnd, MatchState, PauseReason, Verdict
 from functions.shared.web import Body
 
 
@@ -45,6 +45,7 @@ class NewCampaign(Body):
     payment_method_id: UUID | None = None
     use_backups: bool = False
     capture: CaptureMode = CaptureMode.AUTOMATIC
+    when_hold_ends: HoldEnd = HoldEnd.VOID
     auto_book: bool = True
 
     @model_validator(mode="after")
@@ -66,6 +67,7 @@ class CampaignChange(Body):
     payment_method_id: UUID | None = None
     use_backups: bool | None = None
     capture: CaptureMode | None = None
+    when_hold_ends: HoldEnd | None = None
     auto_book: bool | None = None
 
     @model_validator(mode="after")
@@ -91,6 +93,7 @@ class CampaignView(BaseModel):
     payment_method_id: UUID | None
     use_backups: bool
     capture: CaptureMode
+    when_hold_ends: HoldEnd
     auto_book: bool
     status: CampaignStatus
     pause_reason: PauseReason | None
@@ -106,6 +109,13 @@ class CampaignList(BaseModel):
 
     data: list[CampaignView]
     next_cursor: str | None
+
+
+class Stopped(BaseModel):
+    """What the kill switch stopped: campaigns now paused, bookings called off."""
+
+    campaigns: list[UUID]
+    bookings: list[UUID]
 
 
 class Finding(BaseModel):

@@ -9,6 +9,8 @@ from uuid import uuid4
 
 from functions.setup_intent.schemas import SetupRequest, SetupResult, SetupView
 from functions.shared import auth, database
+from functions.shared.auth import User
+from functions.shared.database import Database
 from functions.shared.problems import Problem
 from functions.shared.schemas import ProblemDocument
 from functions.shared.settings import (
@@ -32,8 +34,7 @@ def create(call: Call[SetupRequest, NoQuery]) -> Answer:
     """Begin to save a card; the user's Stripe Customer is made on first use. Idempotent by Idempotency-Key."""
     user = auth.user(call)
     rows = database.as_user(user.token, call.request_id)
-    known = rows.rows(rows.table("customers").select("stripe_customer_id").eq("user_id", str(user.id)))
-    customer_id = known[0]["stripe_customer_id"] if known else gateway().create_customer(user.id, user.email)
+    customer_id = _customer(user, rows)
     intent = gateway().create_setup_intent(
         customer_id,
         user.id,
@@ -58,6 +59,17 @@ def create(call: Call[SetupRequest, NoQuery]) -> Answer:
             "status": intent.status,
         },
     )
+
+
+def _customer(user: User, rows: Database) -> str:
+    known = rows.rows(
+        rows.table("customers").select("stripe_customer_id,generation,deleted_at").eq("user_id", str(user.id))
+    )
+    if not known:
+        return gateway().create_customer(user.id, user.email, generation=1)
+    if known[0]["deleted_at"]:
+        return gateway().create_customer(user.id, user.email, generation=known[0]["generation"] + 1)
+    return str(known[0]["stripe_customer_id"])
 
 
 @api.operation("GET", "/setup-intent/{id}", who="user", answers={200: SetupResult, 404: ProblemDocument})

@@ -5,7 +5,7 @@ which answers the next step. A crash between any two leaves a row from which `be
 """
 
 import logging
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from functions.shared.clock import Deadline
@@ -14,6 +14,8 @@ from functions.shared.logs import log
 from functions.shared.stripe_facts import Facts
 from functions.shared.stripe_gateway import NotEnoughTime, StripeGateway
 
+STRIPE_STEPS = ("charge", "look_up", "cancel", "capture", "refund")
+"""What SQL's `internal.next_step` may ask for; anything else is nothing to do for us now."""
 MOST_STEPS = 12
 """More than any chain of backup cards takes; a bound, so that a fault in SQL can't make us call Stripe for ever."""
 
@@ -39,19 +41,25 @@ def charge(
         p_user_id=str(user_id) if user_id else None,
     )
     if begun["result"] != "refused":
-        last = take_steps(database, gateway, deadline, begun["next"])
-        begun["booking"] = last or begun["booking"]
+        begun["booking"] = take_steps(database, gateway, deadline, begun["next"]).booking or begun["booking"]
     return begun
 
 
-def take_steps(database: Database, gateway: StripeGateway, deadline: Deadline, step: Facts) -> dict[str, Any] | None:
-    """Do what is to be done next, and next, for one booking; gives the booking as last settled, None if it was not.
+class Taken(NamedTuple):
+    """The booking as last settled, None if it was not; and whether nothing is left to do at Stripe for now."""
+
+    booking: dict[str, Any] | None
+    at_rest: bool
+
+
+def take_steps(database: Database, gateway: StripeGateway, deadline: Deadline, step: Facts) -> Taken:
+    """Do what is to be done next, and next, for one booking.
 
     Raises nothing that Stripe or the database do: what could not be settled stays open, and somebody comes back to it.
     """
     booking: dict[str, Any] | None = None
     for _ in range(MOST_STEPS):
-        if step["do"] not in ("charge", "cancel", "refund"):
+        if step["do"] not in STRIPE_STEPS:
             break
         try:
             settled = _take(database, gateway, deadline, step)
@@ -80,15 +88,23 @@ def take_steps(database: Database, gateway: StripeGateway, deadline: Deadline, s
             result=settled["result"],
         )
         booking = settled.get("booking") or booking
+        if settled.get("next") == step:
+            break  # Stripe won't do it now (a payment that is processing can't be cancelled): reconcile asks again
         step = settled.get("next") or {"do": "nothing"}
-    return booking
+    return Taken(booking, step["do"] == "nothing")
 
 
 def _take(database: Database, gateway: StripeGateway, deadline: Deadline, step: Facts) -> dict[str, Any]:
     if step["do"] == "refund":
         facts = gateway.refund(step, deadline)
         return _commit(database, "settle_refund", p_facts=facts, p_take_next=True)
-    facts = gateway.charge(step, deadline) if step["do"] == "charge" else gateway.cancel(step, deadline)
+    steps = {
+        "charge": gateway.charge,
+        "look_up": gateway.look_up,
+        "cancel": gateway.cancel,
+        "capture": gateway.capture,
+    }
+    facts = steps[step["do"]](step, deadline)
     facts.setdefault("booking_id", step["booking_id"])
     return _commit(database, "settle_payment", p_facts=facts, p_attempt_id=step.get("attempt_id"), p_take_next=True)
 

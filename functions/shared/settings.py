@@ -71,6 +71,8 @@ class StripeSettings(Settings):
 
     stripe_secret_key: Secret
     stripe_api_base: _Url = "https://api.stripe.com"
+    stripe_timeout_seconds: float = Field(default=12.0, gt=0, le=25)
+    """Stripe's slowest honest answers (a bank that thinks) take some ten seconds; two calls fit into a Lambda's 29."""
 
     @property
     def livemode(self) -> bool:

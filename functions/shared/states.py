@@ -57,6 +57,13 @@ class CaptureMode(StrEnum):
     MANUAL = "manual"
 
 
+class HoldEnd(StrEnum):
+    """With manual capture: what happens to a hold that fulfilment has left alone until it ends."""
+
+    VOID = "void"
+    CAPTURE = "capture"
+
+
 class PaymentMethodStatus(StrEnum):
     """Whether a card may be charged."""
 

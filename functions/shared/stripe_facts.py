@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from functions.shared.declines import Decline, classify
+from functions.shared.logs import WARNING, log
 
 Facts = dict[str, Any]
 
@@ -121,6 +122,8 @@ def card_facts(method: Facts) -> Facts | None:
 
 
 def _facts_of(decline: Decline) -> Facts:
+    if not decline.is_known:
+        log(WARNING, "a decline code that no table knows", decline_code=decline.code, unknown=decline.unknown_codes)
     facts: Facts = {
         "code": decline.code,
         "source": decline.source,

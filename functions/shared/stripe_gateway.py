@@ -7,9 +7,10 @@ time-out, a 5xx, a lost connection or a 409 for a key in use never count as fail
 """
 
 import logging
-from collections.abc import Callable
-from functools import cache
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from functions.shared.clock import Deadline
@@ -19,11 +20,14 @@ from functions.shared.settings import StripeSettings, read
 from functions.shared.stripe_facts import Facts, decline_facts, payment_intent_facts
 from functions.shared.stripe_sdk import stripe
 
-TIMEOUT_SECONDS = 12.0
-"""Stripe's slowest honest answers (a bank that thinks) take some ten seconds; two calls fit into a Lambda's 29."""
 MARGIN_SECONDS = 3.0
 """Kept back from the deadline, to commit the outcome."""
+CLOCK_SKEW_SECONDS = 300
+"""Our database's clock and Stripe's differ by less."""
 UNKNOWN: Facts = {"status": "unknown"}
+
+if TYPE_CHECKING:
+    from stripe.params import EventListParams
 
 _Object = TypeVar("_Object")
 
@@ -35,18 +39,22 @@ class NotEnoughTime(Exception):
 class StripeGateway:
     """Stripe as the functions use it."""
 
-    def __init__(self, client: stripe.StripeClient) -> None:
+    def __init__(self, client: stripe.StripeClient, timeout_seconds: float) -> None:
         self._client = client
+        self._timeout_seconds = timeout_seconds
 
     # --- customers and cards ---------------------------------------------------------------------------------------
 
-    def create_customer(self, user_id: UUID, email: str | None) -> str:
-        """The Customer of a user; the same however often it is asked for. Raises Problem."""
+    def create_customer(self, user_id: UUID, email: str | None, generation: int) -> str:
+        """The Customer of a user; the same however often it is asked for. Raises Problem.
+
+        `generation` is above 1 when earlier Customers of the user were deleted at Stripe.
+        """
         params: dict[str, Any] = {"metadata": {"user_id": str(user_id)}}
         if email:
             params["email"] = email
         customer = _or_problem(
-            lambda: self._client.v1.customers.create(params, {"idempotency_key": f"customer:{user_id}"})  # type: ignore[arg-type]  # a TypedDict built in steps
+            lambda: self._client.v1.customers.create(params, {"idempotency_key": f"customer:{user_id}:{generation}"})  # type: ignore[arg-type]  # a TypedDict built in steps
         )
         return str(customer.id)
 
@@ -140,6 +148,62 @@ class StripeGateway:
             return self.retrieve(intent_id)
         return facts
 
+    def capture(self, step: Facts, deadline: Deadline) -> Facts:
+        """Take held money, all or a part; what is left of the hold is released. Raises NotEnoughTime.
+
+        https://docs.stripe.com/payments/place-a-hold-on-a-payment-method#capture-funds
+        """
+        self._require_time(deadline)
+        intent_id = step["payment_intent_id"]
+        facts = _settled(
+            lambda: self._client.v1.payment_intents.capture(
+                intent_id,
+                {"amount_to_capture": step["amount_minor"], "expand": ["latest_charge"]},
+                {"idempotency_key": f"capture:{intent_id}"},
+            )
+        )
+        if facts.get("status") not in ("succeeded", "unknown"):
+            return self.retrieve(intent_id)
+        return facts
+
+    def look_up(self, step: Facts, deadline: Deadline) -> Facts:
+        """What became of a booking whose call may never have arrived, without creating anything.
+
+        By the PaymentIntent's id, or among the customer's PaymentIntents by the booking's id in the metadata (the list
+        is complete at once, Stripe's search is minutes late). Status absent: Stripe never heard of it.
+        """
+        self._require_time(deadline)
+        if step["payment_intent_id"]:
+            return self.retrieve(step["payment_intent_id"]) | {"looked_up": True}
+        begun = int(datetime.fromisoformat(step["booking_created_at"]).timestamp())
+        try:
+            page = self._client.v1.payment_intents.list(
+                {
+                    "customer": step["stripe_customer_id"],
+                    "created": {"gte": begun - CLOCK_SKEW_SECONDS},
+                    "limit": 100,
+                    "expand": ["data.latest_charge"],
+                }
+            )
+            for intent in page.auto_paging_iter():
+                found = intent.to_dict()
+                if (found.get("metadata") or {}).get("booking_id") == step["booking_id"]:
+                    return payment_intent_facts(found) | {"looked_up": True}
+        except stripe.StripeError as error:
+            _log_stripe_error(error)
+            return dict(UNKNOWN)
+        return {"status": "absent"}
+
+    def events_since(self, created: int) -> Iterator[Facts]:
+        """Stripe's events since a Unix time as plain dicts, newest first; it keeps them for 30 days. Raises Problem."""
+        page = _or_problem(lambda: self._client.v1.events.list({"created": {"gte": created}, "limit": 100}))
+        while True:
+            yield from (event.to_dict() for event in page.data)
+            if not page.has_more:
+                return
+            last = page.data[-1].id
+            page = _or_problem(partial(self._client.v1.events.list, _older_than(last, created)))
+
     def retrieve(self, payment_intent_id: str) -> Facts:
         """What a PaymentIntent is now."""
         return _settled(
@@ -177,10 +241,13 @@ class StripeGateway:
             return {"refund_id": step["refund_id"], "status": "unknown"}
         return refund_facts(refund.to_dict())
 
-    @staticmethod
-    def _require_time(deadline: Deadline) -> None:
-        if deadline.remaining_seconds() < TIMEOUT_SECONDS + MARGIN_SECONDS:
+    def _require_time(self, deadline: Deadline) -> None:
+        if deadline.remaining_seconds() < self._timeout_seconds + MARGIN_SECONDS:
             raise NotEnoughTime
+
+
+def _older_than(event_id: str, created: int) -> "EventListParams":
+    return {"created": {"gte": created}, "limit": 100, "starting_after": event_id}
 
 
 def refund_facts(refund: Facts) -> Facts:
@@ -206,11 +273,11 @@ def gateway() -> StripeGateway:
         settings.stripe_secret_key.get_secret_value(),
         base_addresses={"api": settings.stripe_api_base},
         # httpx is here already for the database; `requests`, the SDK's own choice, would be imported beside it.
-        http_client=stripe.HTTPXClient(timeout=TIMEOUT_SECONDS, allow_sync_methods=True),
+        http_client=stripe.HTTPXClient(timeout=settings.stripe_timeout_seconds, allow_sync_methods=True),
         # One call, one answer: repeating is the protocol's work, which knows the deadline and the row.
         max_network_retries=0,
     )
-    return StripeGateway(client)
+    return StripeGateway(client, settings.stripe_timeout_seconds)
 
 
 def _settled(send: Callable[[], stripe.PaymentIntent]) -> Facts:

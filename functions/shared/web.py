@@ -202,7 +202,9 @@ def _parse_body(operation: Operation, raw_body: bytes, headers: dict[str, str]) 
     if len(raw_body) > BODY_LIMIT_BYTES:
         raise Problem("body_too_large", f"At most {BODY_LIMIT_BYTES} bytes are taken.")
     if not raw_body:
-        raise Problem("missing_body")
+        if operation.body.model_json_schema().get("required"):
+            raise Problem("missing_body")
+        return operation.body()
     if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
         raise Problem("unsupported_media_type")
     try:

@@ -3,7 +3,17 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from functions.webhook.families import charges, payment_intents, refunds, setup_intents
+from functions.webhook.families import (
+    cards,
+    charges,
+    customers,
+    disputes,
+    fraud_warnings,
+    payment_intents,
+    refunds,
+    reviews,
+    setup_intents,
+)
 from functions.webhook.verification import Event
 
 
@@ -17,7 +27,15 @@ class Family(NamedTuple):
 _PAYMENT_INTENT = Family("payment_intent", payment_intents.read)
 _SETUP_INTENT = Family("setup_intent", setup_intents.read)
 _CHARGE = Family("charge", charges.read)
+_HOLD_EXPIRED = Family("hold_expired", charges.read_expired)
 _REFUND = Family("refund", refunds.read)
+_DISPUTE = Family("dispute", disputes.read)
+_FRAUD_WARNING = Family("fraud_warning", fraud_warnings.read)
+_REVIEW = Family("review", reviews.read)
+_CARD_UPDATED = Family("card", cards.read_updated)
+_CARD_DETACHED = Family("card", cards.read_detached)
+_MANDATE = Family("card", cards.read_mandate)
+_CUSTOMER_DELETED = Family("customer_deleted", customers.read)
 
 HANDLED: dict[str, Family] = {
     "setup_intent.succeeded": _SETUP_INTENT,
@@ -35,8 +53,26 @@ HANDLED: dict[str, Family] = {
     "charge.failed": _CHARGE,
     "charge.pending": _CHARGE,
     "charge.updated": _CHARGE,
+    "charge.refunded": _CHARGE,
+    "charge.expired": _HOLD_EXPIRED,
+    "charge.refund.updated": _REFUND,
     "refund.created": _REFUND,
     "refund.updated": _REFUND,
     "refund.failed": _REFUND,
+    "charge.dispute.created": _DISPUTE,
+    "charge.dispute.updated": _DISPUTE,
+    "charge.dispute.closed": _DISPUTE,
+    "charge.dispute.funds_withdrawn": _DISPUTE,
+    "charge.dispute.funds_reinstated": _DISPUTE,
+    "radar.early_fraud_warning.created": _FRAUD_WARNING,
+    "radar.early_fraud_warning.updated": _FRAUD_WARNING,
+    "review.opened": _REVIEW,
+    "review.closed": _REVIEW,
+    "payment_method.updated": _CARD_UPDATED,
+    "payment_method.automatically_updated": _CARD_UPDATED,
+    "payment_method.card_automatically_updated": _CARD_UPDATED,
+    "payment_method.detached": _CARD_DETACHED,
+    "mandate.updated": _MANDATE,
+    "customer.deleted": _CUSTOMER_DELETED,
 }
 """Every other type is stored and not acted on."""

@@ -49,7 +49,7 @@ def webhook(call: Call[None, NoQuery]) -> Answer:
         if applied["status"] == "failed":
             raise Problem("event_not_applied")
         step = applied.get("next")
-        if step and step["do"] in ("charge", "cancel", "refund"):
+        if step and step["do"] in charging.STRIPE_STEPS:
             charging.take_steps(rows, gateway(), call.deadline, step)
     return Answer(
         200,

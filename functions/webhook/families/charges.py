@@ -9,3 +9,8 @@ from functions.webhook.verification import Event
 def read(event: Event) -> dict[str, Any]:
     """The facts of the Charge; they enrich its attempt and move nothing."""
     return charge_facts(event.data.object)
+
+
+def read_expired(event: Event) -> dict[str, Any]:
+    """The payment whose hold the bank has let go."""
+    return {"payment_intent_id": event.data.object.get("payment_intent")}

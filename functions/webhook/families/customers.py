@@ -1,0 +1,10 @@
+"""customer.deleted: the Customer is gone from Stripe, and every card with it."""
+
+from typing import Any
+
+from functions.webhook.verification import Event
+
+
+def read(event: Event) -> dict[str, Any]:
+    """Which Customer."""
+    return {"stripe_customer_id": event.data.object["id"]}

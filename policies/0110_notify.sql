@@ -1,0 +1,5 @@
+-- migrate:up
+-- Sending notifications is the functions' own business: no user claims or settles one.
+
+grant execute on function public.claim_notifications(integer, integer) to service_role;
+grant execute on function public.settle_notification(uuid, integer, text, text) to service_role;

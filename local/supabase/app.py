@@ -1,9 +1,10 @@
 """The stand-in as an ASGI application: `/rest/v1` (PostgREST), `/auth/v1` (Supabase Auth), `/_control`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import TypeVar
 
 from starlette.applications import Starlette
@@ -21,6 +22,7 @@ from local.supabase.database import Catalogs, Pool, ReloadListener
 from local.supabase.engine import Engine, Incoming
 from local.supabase.errors import ApiError
 from local.supabase.gateway import Gateway
+from local.supabase.server import serving_in_thread
 from local.supabase.settings import Settings
 from local.supabase.tokens import TokenVerifier
 
@@ -64,9 +66,12 @@ class Services:
     def close(self) -> None:
         """Stop threads and close connections."""
         self.listener.stop()
+        pools = (self.pool, self.auth_pool)
+        for pool in pools:
+            pool.cancel_running()
         self.executor.shutdown(wait=True, cancel_futures=True)
-        self.pool.close()
-        self.auth_pool.close()
+        for pool in pools:
+            pool.discard_idle()
 
 
 async def drop_connection(scope: Scope, receive: Receive) -> None:
@@ -167,6 +172,16 @@ class ControlMiddleware:
             await Response(error.body(), error.status, error.response_headers())(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+
+@contextmanager
+def serving(settings: Settings) -> Iterator[str]:
+    """Serve the stand-in from a thread of this process, on a free port; yield its URL.
+
+    `settings.url` need not be right: it is set to the URL.
+    """
+    with serving_in_thread(lambda url: create_app(replace(settings, url=url))) as url:
+        yield url
 
 
 def create_app(settings: Settings) -> Starlette:

@@ -38,11 +38,11 @@ class AuthError(Exception):
         self.status = status
         self.code = code
 
-    def body(self, headers: Mapping[str, str]) -> dict[str, object]:
-        """Return the JSON body; clients that name an API version get the newer form."""
+    def answer(self, headers: Mapping[str, str]) -> tuple[dict[str, object], dict[str, str]]:
+        """Return the JSON body and its headers; clients that name an API version get the newer form."""
         if headers.get(_API_VERSION_HEADER, "") >= _CODES_SINCE:
-            return {"code": self.code, "message": str(self)}
-        return {"code": self.status, "error_code": self.code, "msg": str(self)}
+            return {"code": self.code, "message": str(self)}, {_API_VERSION_HEADER: _CODES_SINCE}
+        return {"code": self.status, "error_code": self.code, "msg": str(self)}, {}
 
 
 def _text(moment: datetime | None) -> str | None:
@@ -94,7 +94,7 @@ class Auth:
                 return self._by_password(connection, body)
             if grant_type == "refresh_token":
                 return self._by_refresh_token(connection, str(body.get("refresh_token", "")))
-        raise AuthError(400, "unsupported_grant_type", "unsupported_grant_type")
+        raise AuthError(400, "invalid_credentials", "unsupported_grant_type")
 
     def user(self, headers: Mapping[str, str]) -> dict[str, object]:
         """Return the caller. Raises `AuthError`, `ApiError`, `psycopg.Error`."""

@@ -17,7 +17,8 @@ RunInThread = Callable[[Callable[[], Response]], Awaitable[Response]]
 
 
 def _refuse(error: AuthError, request: Request) -> Response:
-    return JSONResponse(error.body(request.headers), error.status)
+    body, headers = error.answer(request.headers)
+    return JSONResponse(body, error.status, headers)
 
 
 class _AuthEndpoint:

@@ -62,3 +62,18 @@ def create_user(database_url: str, *, email: str, password: str, user_id: UUID |
             [chosen_id, email.lower(), hash_password(password)],
         )
     return chosen_id
+
+
+def create_session(database_url: str, user_id: UUID) -> UUID:
+    """Open a session as a sign-in would, and return its id.
+
+    A token minted with this `session_id` is one that `/auth/v1/user` accepts. Raises
+    `psycopg.errors.ForeignKeyViolation` when there is no such user.
+    """
+    session_id = uuid4()
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "insert into auth.sessions (id, user_id, created_at, updated_at) values (%s, %s, now(), now())",
+            [session_id, user_id],
+        )
+    return session_id

@@ -3,7 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
 
 import psycopg
@@ -50,6 +50,7 @@ class Pool:
         self._as_api_role = as_api_role
         self._free = threading.BoundedSemaphore(size)
         self._idle: deque[Connection[Row]] = deque()
+        self._busy: set[Connection[Row]] = set()
 
     def _connect(self) -> Connection[Row]:
         try:
@@ -72,9 +73,11 @@ class Pool:
                 connection = self._idle.pop()
             except IndexError:
                 connection = self._connect()
+            self._busy.add(connection)
             try:
                 yield connection
             finally:
+                self._busy.discard(connection)
                 idle = connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
                 if idle and not connection.closed:
                     self._idle.append(connection)
@@ -88,9 +91,11 @@ class Pool:
         while self._idle:
             self._idle.pop().close()
 
-    def close(self) -> None:
-        """Close what is idle; what is in use is closed by the process's end."""
-        self.discard_idle()
+    def cancel_running(self) -> None:
+        """Ask Postgres to cancel every statement that still runs."""
+        for connection in tuple(self._busy):
+            with suppress(psycopg.Error):
+                connection.cancel_safe(timeout=1)
 
 
 class Catalogs:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from asyncio import BaseTransport, Transport
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO, cast
 
@@ -35,12 +35,22 @@ class DroppableProtocol(H11Protocol):
 class _Server(uvicorn.Server):
     """A server that ends with status 0 on SIGINT and SIGTERM, and when told to from another thread."""
 
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.settled = threading.Event()
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.stop)
+        if threading.current_thread() is threading.main_thread():
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, self.stop)
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and let `settled` be known."""
+        await super().startup(sockets)
+        self.settled.set()
 
     def stop(self) -> None:
         """Let the server end; a second time at once."""
@@ -66,8 +76,7 @@ def _stop_at_eof(stream: TextIO, server: _Server) -> None:
     server.stop()
 
 
-def serve(app: ASGIApp, bound: socket.socket, *, parent_watch: bool = False) -> None:
-    """Serve until SIGINT, SIGTERM or, with `parent_watch`, the end of stdin: a parent that dies closes it."""
+def _server(app: ASGIApp) -> _Server:
     config = uvicorn.Config(
         app,
         http=DroppableProtocol,
@@ -79,10 +88,43 @@ def serve(app: ASGIApp, bound: socket.socket, *, parent_watch: bool = False) -> 
         server_header=False,
         date_header=False,
     )
-    server = _Server(config)
+    return _Server(config)
+
+
+def serve(app: ASGIApp, bound: socket.socket, *, parent_watch: bool = False) -> None:
+    """Serve until SIGINT, SIGTERM or, with `parent_watch`, the end of stdin: a parent that dies closes it."""
+    server = _server(app)
     if parent_watch:
         threading.Thread(target=_stop_at_eof, args=(sys.stdin, server), daemon=True).start()
     server.run(sockets=[bound])
+
+
+@contextmanager
+def serving_in_thread(make_app: Callable[[str], ASGIApp], *, host: str = "127.0.0.1") -> Iterator[str]:
+    """Serve the application that `make_app(url)` returns from a thread of this process; yield its URL.
+
+    Raises `RuntimeError` when it does not come up.
+    """
+    with listen(host, 0) as bound:
+        url = f"http://{host}:{bound.getsockname()[1]}"
+        server = _server(make_app(url))
+
+        def run() -> None:
+            try:
+                server.run(sockets=[bound])
+            finally:
+                server.settled.set()
+
+        thread = threading.Thread(target=run, name=f"supabase {url}", daemon=True)
+        thread.start()
+        server.settled.wait(_START_TIMEOUT_SECONDS)
+        if not server.started:
+            raise RuntimeError(f"the Supabase stand-in did not start on {url}")
+        try:
+            yield url
+        finally:
+            server.stop()
+            thread.join()
 
 
 @contextmanager

@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from functions.offers.queue import send_charges
 from functions.offers.schemas import OffersAnswer, OffersRequest
 from functions.shared import auth, database
+from functions.shared.charge_queue import send_charges
 from functions.shared.settings import MachineSettings, QueueSettings, SupabaseSettings, read
 from functions.shared.web import Answer, Api, Call, NoQuery
 

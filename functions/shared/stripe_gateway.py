@@ -9,8 +9,8 @@ time-out, a 5xx, a lost connection or a 409 for a key in use never count as fail
 import logging
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from functools import cache, partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import cache
+from typing import Any, TypeVar
 from uuid import UUID
 
 from functions.shared.clock import Deadline
@@ -25,9 +25,6 @@ MARGIN_SECONDS = 3.0
 CLOCK_SKEW_SECONDS = 300
 """Our database's clock and Stripe's differ by less."""
 UNKNOWN: Facts = {"status": "unknown"}
-
-if TYPE_CHECKING:
-    from stripe.params import EventListParams
 
 _Object = TypeVar("_Object")
 
@@ -196,13 +193,12 @@ class StripeGateway:
 
     def events_since(self, created: int) -> Iterator[Facts]:
         """Stripe's events since a Unix time as plain dicts, newest first; it keeps them for 30 days. Raises Problem."""
-        page = _or_problem(lambda: self._client.v1.events.list({"created": {"gte": created}, "limit": 100}))
-        while True:
-            yield from (event.to_dict() for event in page.data)
-            if not page.has_more:
-                return
-            last = page.data[-1].id
-            page = _or_problem(partial(self._client.v1.events.list, _older_than(last, created)))
+        return _paged(lambda: self._client.v1.events.list({"created": {"gte": created}, "limit": 100}))
+
+    def payments_since(self, created: int) -> Iterator[Facts]:
+        """Facts of the PaymentIntents that were made since a Unix time, newest first. Raises Problem."""
+        intents = _paged(lambda: self._client.v1.payment_intents.list({"created": {"gte": created}, "limit": 100}))
+        return (payment_intent_facts(intent) for intent in intents)
 
     def retrieve(self, payment_intent_id: str) -> Facts:
         """What a PaymentIntent is now."""
@@ -244,10 +240,6 @@ class StripeGateway:
     def _require_time(self, deadline: Deadline) -> None:
         if deadline.remaining_seconds() < self._timeout_seconds + MARGIN_SECONDS:
             raise NotEnoughTime
-
-
-def _older_than(event_id: str, created: int) -> "EventListParams":
-    return {"created": {"gte": created}, "limit": 100, "starting_after": event_id}
 
 
 def refund_facts(refund: Facts) -> Facts:
@@ -342,6 +334,14 @@ def _or_problem(send: Callable[[], _Object]) -> _Object:
     except stripe.StripeError as error:
         _log_stripe_error(error)
         raise Problem("payment_provider_unavailable", headers={"Retry-After": "5"}) from None
+
+
+def _paged(first_page: Callable[[], stripe.ListObject[Any]]) -> Iterator[Facts]:
+    """Every object of a list as a plain dict, page by page. Raises Problem."""
+    objects = _or_problem(first_page).auto_paging_iter()
+    end = object()
+    while (found := _or_problem(lambda: next(objects, end))) is not end:
+        yield found.to_dict()
 
 
 def _log_stripe_error(error: stripe.StripeError) -> None:

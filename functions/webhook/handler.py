@@ -4,7 +4,6 @@ Any 5xx makes Stripe send the event again, for up to three days, so nothing that
 """
 
 from functools import partial
-from typing import Any
 
 from pydantic import BaseModel
 
@@ -12,11 +11,11 @@ from functions.shared import charging, database, logs
 from functions.shared.problems import Problem
 from functions.shared.schemas import ProblemDocument
 from functions.shared.settings import StripeSettings, SupabaseSettings, WebhookSettings, read
+from functions.shared.stripe_events.event import Event
+from functions.shared.stripe_events.inbox import receive
 from functions.shared.stripe_gateway import gateway
-from functions.shared.stripe_sdk import stripe
 from functions.shared.web import Answer, Api, Call, NoQuery
-from functions.webhook.event_table import HANDLED
-from functions.webhook.verification import Event, SignatureInvalid, verified_event
+from functions.webhook.verification import SignatureInvalid, verified_event
 
 api = Api("webhook")
 for group in (SupabaseSettings, StripeSettings, WebhookSettings):
@@ -38,7 +37,7 @@ def webhook(call: Call[None, NoQuery]) -> Answer:
     event = _verified(call)
     with logs.bound(event_id=event.id, event_type=event.type):
         rows = database.service(call.request_id)
-        applied: dict[str, Any] = rows.call("receive_event", p_event=_to_store(event))
+        applied = receive(rows, event)
         logs.log(
             logs.INFO,
             "event",
@@ -69,27 +68,6 @@ def _verified(call: Call[None, NoQuery]) -> Event:
         )
     except SignatureInvalid as reason:
         raise Problem("invalid_signature", str(reason)) from None
-
-
-def _to_store(event: Event) -> dict[str, Any]:
-    """The event as SQL takes it: the envelope, its family and facts, and whether it is not to be trusted blindly."""
-    flag = None
-    if event.livemode != read(StripeSettings).livemode:
-        flag = "wrong_livemode"
-    elif event.api_version != stripe.api_version and event.type in HANDLED:
-        flag = "wrong_api_version"
-    family = HANDLED.get(event.type)
-    return {
-        "id": event.id,
-        "type": event.type,
-        "api_version": event.api_version,
-        "livemode": event.livemode,
-        "created": event.created,
-        "object_id": event.data.object.get("id"),
-        "handler": family.name if family else None,
-        "facts": family.read(event) if family and not flag else {},
-        "flag": flag,
-    }
 
 
 handler = api.handler()

@@ -4,10 +4,10 @@ import json
 import re
 import time
 from collections.abc import Iterable
-from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import SecretStr, ValidationError
 
+from functions.shared.stripe_events.event import Event
 from functions.shared.stripe_sdk import stripe
 
 TOLERANCE_SECONDS = 300
@@ -16,23 +16,6 @@ TOLERANCE_SECONDS = 300
 
 class SignatureInvalid(Exception):
     """The bytes are not an event that Stripe signed just now. The message says why, nothing of the secret."""
-
-
-class EventData(BaseModel):
-    """The object that the event is about, as Stripe sent it."""
-
-    object: dict[str, Any]
-
-
-class Event(BaseModel):
-    """The envelope of an event (https://docs.stripe.com/api/events/object), as far as we read it."""
-
-    id: Annotated[str, Field(pattern="^evt_")]
-    type: str
-    api_version: str | None
-    livemode: bool
-    created: int
-    data: EventData
 
 
 def verified_event(

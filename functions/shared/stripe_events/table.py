@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from functions.webhook.families import (
+from functions.shared.stripe_events import (
     cards,
     charges,
     customers,
@@ -14,7 +14,7 @@ from functions.webhook.families import (
     reviews,
     setup_intents,
 )
-from functions.webhook.verification import Event
+from functions.shared.stripe_events.event import Event
 
 
 class Family(NamedTuple):

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from functions.shared.stripe_events.event import Event
 from functions.shared.stripe_facts import payment_intent_facts
-from functions.webhook.verification import Event
 
 
 def read(event: Event) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from functions.webhook.verification import Event
+from functions.shared.stripe_events.event import Event
 
 _FUNDS = {"charge.dispute.funds_withdrawn": True, "charge.dispute.funds_reinstated": False}
 

@@ -5,7 +5,7 @@ https://docs.stripe.com/disputes/measuring#early-fraud-warnings
 
 from typing import Any
 
-from functions.webhook.verification import Event
+from functions.shared.stripe_events.event import Event
 
 
 def read(event: Event) -> dict[str, Any]:

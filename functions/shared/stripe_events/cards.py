@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from functions.shared.stripe_events.event import Event
 from functions.shared.stripe_facts import card_facts
-from functions.webhook.verification import Event
 
 
 def read_updated(event: Event) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from functions.webhook.verification import Event
+from functions.shared.stripe_events.event import Event
 
 
 def read(event: Event) -> dict[str, Any]:

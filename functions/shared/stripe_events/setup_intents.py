@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from functions.shared.stripe_events.event import Event
 from functions.shared.stripe_facts import setup_intent_facts
 from functions.shared.stripe_gateway import gateway
-from functions.webhook.verification import Event
 
 
 def read(event: Event) -> dict[str, Any]:

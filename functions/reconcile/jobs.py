@@ -1,0 +1,145 @@
+"""What reconcile looks after. Each job is bounded in time, safe to run twice at once, and can say what it would do.
+
+A job is a function from `Run` to a list of lines, one a thing found: `{"what", …ids and codes}`.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from functions.shared import charging
+from functions.shared.charge_queue import send_charges
+from functions.shared.clock import Deadline
+from functions.shared.database import Database
+from functions.shared.stripe_events.event import Event
+from functions.shared.stripe_events.inbox import receive
+from functions.shared.stripe_gateway import MARGIN_SECONDS, StripeGateway
+
+Line = dict[str, Any]
+
+EVENTS_OVERLAP_SECONDS = 900
+"""Stripe lists an event within seconds; a quarter of an hour also covers a clock that is off."""
+PAYMENTS_WINDOW_SECONDS = 2 * 24 * 3600
+"""Older payments were compared by earlier runs; two days outlast any pause of reconcile that nobody noticed."""
+CHUNK = 100
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of reconcile. Without `apply` nothing is changed, neither here nor at Stripe."""
+
+    database: Database
+    gateway: StripeGateway
+    deadline: Deadline
+    apply: bool
+
+    def has_time(self) -> bool:
+        """Whether another piece of work may be begun."""
+        return self.deadline.remaining_seconds() > MARGIN_SECONDS
+
+
+def settle_due_bookings(run: Run) -> list[Line]:
+    """Replay unknown outcomes, retry, end what is overdue, capture or void holds, make refunds."""
+    lines: list[Line] = []
+    for due in run.database.call("due_bookings", p_limit=CHUNK):
+        line = {"what": due["why"], "booking_id": due["booking_id"]}
+        if run.apply and run.has_time():
+            step = run.database.call("take_step", p_booking_id=due["booking_id"])
+            taken = charging.take_steps(run.database, run.gateway, run.deadline, step)
+            line |= {"step": step["do"], "status": taken.booking["status"] if taken.booking else None}
+        lines.append(line)
+    return lines
+
+
+def send_waiting_matches(run: Run) -> list[Line]:
+    """Send matches again whose message must have been lost."""
+    waiting = run.database.call("waiting_matches", p_limit=500)
+    if run.apply:
+        send_charges([(match["campaign_id"], match["offer_id"]) for match in waiting])
+    return [{"what": "match_waiting"} | match for match in waiting]
+
+
+def reapply_failed_events(run: Run) -> list[Line]:
+    """Apply stored events that failed, and do what is due after them."""
+    results: list[Line] = run.database.call("reapply_events", p_apply=run.apply, p_limit=CHUNK)
+    return [{"what": "event_had_failed"} | result for result in results]
+
+
+def fetch_missed_events(run: Run) -> list[Line]:
+    """Bring events from Stripe that its webhook never delivered, from a stored watermark."""
+    seen = datetime.fromisoformat(run.database.call("events_seen_until"))
+    started = datetime.now(UTC)
+    lines: list[Line] = []
+    newest_first = list(run.gateway.events_since(int(seen.timestamp()) - EVENTS_OVERLAP_SECONDS))
+    for events in _chunks(list(reversed(newest_first))):
+        unknown = set(run.database.call("unknown_events", p_ids=[event["id"] for event in events]))
+        for event in events:
+            if event["id"] not in unknown:
+                continue
+            line = {"what": "event_missed", "event_id": event["id"], "type": event["type"]}
+            if run.apply:
+                if not run.has_time():
+                    return lines  # the watermark stays: the next run begins here
+                line |= _bring(run, Event.model_validate(event))
+            lines.append(line)
+    if run.apply:
+        run.database.call("events_seen_until", p_moved_to=started.isoformat())
+    return lines
+
+
+def _bring(run: Run, event: Event) -> Line:
+    """What the webhook would have done with it."""
+    received = receive(run.database, event)
+    if received.get("next"):
+        charging.take_steps(run.database, run.gateway, run.deadline, received["next"])
+    return {"status": received["status"], "result": received["result"]}
+
+
+def compare_payments(run: Run) -> list[Line]:
+    """Settle payments that Stripe holds as succeeded and we do not, whatever was lost on the way."""
+    since = int(datetime.now(UTC).timestamp()) - PAYMENTS_WINDOW_SECONDS
+    lines: list[Line] = []
+    for payments in _chunks(list(run.gateway.payments_since(since))):
+        for payment in run.database.call("unsettled_payments", p_payments=payments):
+            line = {"what": "payment_unsettled", "booking_id": payment["booking_id"]}
+            if run.apply and run.has_time():
+                line["result"] = run.database.call("settle_payment", p_facts=payment)["result"]
+            lines.append(line)
+    return lines
+
+
+def expire_campaigns(run: Run) -> list[Line]:
+    """End campaigns whose time is over."""
+    return [{"what": "campaign_expired"}] * int(run.database.call("expire_campaigns", p_apply=run.apply))
+
+
+def warn_of_expiring_cards(run: Run) -> list[Line]:
+    """Tell users whose card will expire before their campaign does."""
+    return [{"what": "card_expiring"}] * int(run.database.call("warn_of_expiring_cards", p_apply=run.apply))
+
+
+def check_invariants(run: Run) -> list[Line]:
+    """Look for breaches of the invariants, and report each as an incident."""
+    breaches: list[Line] = run.database.call("invariant_breaches")
+    if run.apply and breaches:
+        run.database.call("report_breaches", p_breaches=breaches)
+    return [{"what": f"BREACH {breach['breach']}", "subject": breach["subject"]} for breach in breaches]
+
+
+JOBS: dict[str, Callable[[Run], list[Line]]] = {
+    "missed events": fetch_missed_events,
+    "failed events": reapply_failed_events,
+    "due bookings": settle_due_bookings,
+    "payments": compare_payments,
+    "waiting matches": send_waiting_matches,
+    "campaigns": expire_campaigns,
+    "cards": warn_of_expiring_cards,
+    "invariants": check_invariants,
+}
+"""In this order: news from Stripe first, so that less has to be asked for; the check last."""
+
+
+def _chunks(items: list[Line]) -> Iterator[list[Line]]:
+    for start in range(0, len(items), CHUNK):
+        yield items[start : start + CHUNK]

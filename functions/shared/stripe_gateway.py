@@ -339,7 +339,7 @@ def _or_problem(send: Callable[[], _Object]) -> _Object:
 def _paged(first_page: Callable[[], stripe.ListObject[Any]]) -> Iterator[Facts]:
     """Every object of a list as a plain dict, page by page. Raises Problem."""
     objects = _or_problem(first_page).auto_paging_iter()
-    end = object()
+    end: Any = object()
     while (found := _or_problem(lambda: next(objects, end))) is not end:
         yield found.to_dict()
 

@@ -1,0 +1,266 @@
+"""How long a function takes to be imported, beside a bare fastapi + mangum + supabase + stripe hello function.
+
+    python -m local.bench_cold [--runs 15] [--only development] [--functions webhook]
+
+Every run is a fresh interpreter; the subjects take turns, so that whatever else the machine does falls on all of them
+alike; bytecode is warm, as in a deployment package. Two environments: the development one, and one with the runtime
+dependencies only, because packages that happen to be installed change what others import (httpx looks for rich).
+Exit status 1 when `webhook` or `charge_booking` takes more than 0.6 of the hello function's time, by the medians.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from local import setup
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+BASE: Final = "hello"
+LIMIT: Final = 0.6
+LIMITED: Final = ("webhook", "charge_booking")
+"""The functions that a cardholder's money waits for: they may take at most LIMIT of the hello function's time."""
+
+_CLOSE_TO_LIMIT: Final = 0.03
+_MOST_ROUNDS_FACTOR: Final = 3
+_RUN_TIMEOUT_SECONDS: Final = 60.0
+_SYNC_TIMEOUT_SECONDS: Final = 300.0
+
+_TIMED: Final = """
+import sys, time
+started = time.perf_counter()
+{statement}
+seconds = time.perf_counter() - started
+import json, os
+cached = (getattr(getattr(module, "__spec__", None), "cached", None) for module in list(sys.modules.values()))
+missing = sum(path is not None and not os.path.exists(path) for path in cached)
+print(json.dumps({{"seconds": seconds, "without_bytecode": missing}}))
+"""
+
+# Nothing is called with these: clients are made, no request is sent.
+_SETTINGS: Final = {
+    "SUPABASE_URL": "http://127.0.0.1:9",
+    "SUPABASE_SECRET_KEY": "sb_secret_benchmark",
+    "STRIPE_SECRET_KEY": "sk_test_benchmark",
+}
+
+
+class BenchError(Exception):
+    """What was to be measured could not be; the message says why."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The runs of one subject, in seconds, in the order in which they were made."""
+
+    name: str
+    seconds: tuple[float, ...]
+
+    @cached_property
+    def median(self) -> float:
+        """The middle run, in seconds."""
+        return median(self.seconds)
+
+    def ratio(self, base: "Timing") -> float:
+        """This median as a part of the base's."""
+        return self.median / base.median
+
+    def ratio_of_minima(self, base: "Timing") -> float:
+        """The fastest run as a part of the base's fastest: other work on the machine can only slow a run down."""
+        return min(self.seconds) / min(base.seconds)
+
+
+Timings = dict[str, Timing]
+
+
+def handlers(root: Path = ROOT) -> list[str]:
+    """The names of all functions that have a handler, e.g. `charge_booking`."""
+    return sorted(path.parent.name for path in (root / "functions").glob("*/handler.py"))
+
+
+def imports(functions: Iterable[str]) -> dict[str, str]:
+    """Per subject, the hello function first, the statement that is timed: the import of its module."""
+    return {BASE: "import local.bench_hello"} | {name: f"import functions.{name}.handler" for name in functions}
+
+
+def imports_and_clients(functions: Iterable[str]) -> dict[str, str]:
+    """The same with the clients that a first request makes: what is imported late is paid here."""
+    made = "import functions.shared.database as database, functions.shared.stripe_gateway as stripe_gateway"
+    clients = f"{made}; database.service('bench'); stripe_gateway.gateway()"
+    return {BASE: "import local.bench_hello as hello; hello.make_clients()"} | {
+        name: f"import functions.{name}.handler; {clients}" for name in functions
+    }
+
+
+def measure(python: Path, statements: Mapping[str, str], runs: int, *, bytecode: Path, limit: float = LIMIT) -> Timings:
+    """Time each statement `runs` times, in turns, in fresh interpreters of `python`.
+
+    `bytecode` is a directory for compiled modules, ours so that it can be written whoever installed them. When a
+    function that has a limit comes close to it, all are measured up to three times as often. Raises BenchError.
+    """
+    for statement in statements.values():
+        _run(python, statement, bytecode)
+    cold = sum(_run(python, statement, bytecode)[1] for statement in statements.values())
+    if cold:
+        raise BenchError(f"{cold} modules have no bytecode below {bytecode}: can it be written?")
+    samples: dict[str, list[float]] = {name: [] for name in statements}
+    for _ in range(_MOST_ROUNDS_FACTOR):
+        for turn in range(runs):
+            names = list(statements)
+            for name in names[turn % len(names) :] + names[: turn % len(names)]:
+                samples[name].append(_run(python, statements[name], bytecode)[0])
+        timings = {name: Timing(name, tuple(seconds)) for name, seconds in samples.items()}
+        if worst_ratio(timings) < limit - _CLOSE_TO_LIMIT:
+            break
+    return timings
+
+
+def worst_ratio(timings: Timings) -> float:
+    """The highest ratio of medians among the functions that have a limit; 0 when none was measured."""
+    return max((timings[name].ratio(timings[BASE]) for name in LIMITED if name in timings), default=0.0)
+
+
+def _run(python: Path, statement: str, bytecode: Path) -> tuple[float, int]:
+    """The seconds that a statement took, and how many of the modules then loaded have no bytecode."""
+    # Settings such as PYTHONDONTWRITEBYTECODE or -X importtime's twin would be measured too.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment |= _SETTINGS | {"PYTHONPYCACHEPREFIX": str(bytecode)}
+    done = subprocess.run(
+        [python, "-c", _TIMED.format(statement=statement)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_RUN_TIMEOUT_SECONDS,
+    )
+    if done.returncode != 0:
+        raise BenchError(f"`{statement}` failed:\n{done.stderr.strip()}")
+    result = json.loads(done.stdout)
+    return float(result["seconds"]), int(result["without_bytecode"])
+
+
+def runtime_environment(directory: Path) -> Path:
+    """Make or update an environment with what is deployed, and FastAPI for the hello function; gives its python.
+
+    Raises BenchError when there is no uv, or it fails.
+    """
+    uv = _uv()
+    environment = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    environment |= {"UV_PROJECT_ENVIRONMENT": str(directory), "UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1"}
+    made = subprocess.run(
+        [
+            *(uv, "sync", "--project", ROOT, "--frozen", "--no-default-groups", "--group", "bench"),
+            *("--python", sys.executable, "--quiet"),
+        ],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_SYNC_TIMEOUT_SECONDS,
+    )
+    if made.returncode != 0:
+        raise BenchError(f"the runtime environment can't be made:\n{made.stderr.strip()}")
+    return directory / "bin" / "python"
+
+
+def _uv() -> Path:
+    places = (setup.STATE / f"uv-{setup.UV_VERSION}" / "bin" / "uv", setup.VENV / "bin" / "uv")
+    for place in places:
+        if place.is_file():
+            return place
+    found = shutil.which("uv")
+    if found is None:
+        raise BenchError("no uv was found: run `make setup`, or measure with --only development")
+    return Path(found)
+
+
+def _table(title: str, timings: Timings, limit: float | None = None) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("function")
+    for heading in ("runs", "min ms", "median ms", "max ms", "ratio", "of minima", "at most"):
+        table.add_column(heading, justify="right")
+    base = timings[BASE]
+    for name, timing in timings.items():
+        milliseconds = (
+            f"{seconds * 1000:.0f}" for seconds in (min(timing.seconds), timing.median, max(timing.seconds))
+        )
+        ratios = (f"{timing.ratio(base):.2f}", f"{timing.ratio_of_minima(base):.2f}")
+        runs = str(len(timing.seconds))
+        if limit is not None and name in LIMITED:
+            style = "green" if timing.ratio(base) <= limit else "bold red"
+            table.add_row(name, runs, *milliseconds, *ratios, str(limit), style=style)
+        else:
+            table.add_row(name, runs, *milliseconds, *ratios)
+    return table
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and print. Returns 1 when a limit is exceeded, 2 when it could not be measured, else 0."""
+    parser = argparse.ArgumentParser(prog="python -m local.bench_cold", description="Import times of the functions.")
+    parser.add_argument("--runs", type=int, default=15, help="fresh interpreters per function and table (15)")
+    parser.add_argument("--only", choices=["development", "deployed"], help="measure one of the two environments")
+    parser.add_argument("--functions", nargs="+", choices=handlers(), default=handlers(), help="all unless said")
+    parser.add_argument("--limit", type=float, default=LIMIT, help=f"for {' and '.join(LIMITED)} ({LIMIT})")
+    options = parser.parse_args(arguments)
+    if options.runs < 1:
+        parser.error("--runs is at least 1")
+    console = Console()
+    console.print(
+        f"{platform.python_implementation()} {platform.python_version()} on {platform.system()}, "
+        f"{os.cpu_count()} cores of {_processor()}. Each run is a fresh interpreter with warm bytecode, its own start "
+        "not counted; the functions take turns. ratio: of the medians, to the hello function's."
+    )
+    worst = 0.0
+    try:
+        for name in ("development", "deployed"):
+            if options.only in (None, name):
+                worst = max(worst, _bench(console, name, options.functions, options.runs, options.limit))
+    except BenchError as error:
+        console.print(f"Not measured: {error}", style="red", markup=False)
+        return 2
+    if worst > options.limit:
+        console.print(f"{' or '.join(LIMITED)} takes {worst:.2f} of the hello function's time, over {options.limit}.")
+        return 1
+    return 0
+
+
+def _bench(console: Console, environment: str, functions: list[str], runs: int, limit: float) -> float:
+    """Measure one environment, print its tables, and give the worst ratio of an import with a limit."""
+    if environment == "deployed":
+        python, packages = runtime_environment(setup.STATE / "bench-venv"), "runtime dependencies only, as deployed"
+    else:
+        python, packages = Path(sys.executable), "development environment"
+    bytecode = setup.STATE / "bench-bytecode" / environment
+    with console.status(f"Measuring: {packages}"):
+        imported = measure(python, imports(functions), runs, bytecode=bytecode, limit=limit)
+        console.print(_table(f"Import: {packages}", imported, limit))
+        # Without a limit, but it tells whether an import was only put off.
+        limited = [name for name in functions if name in LIMITED]
+        ready = measure(python, imports_and_clients(limited), runs, bytecode=bytecode, limit=1)
+        console.print(_table(f"Import, and clients for the database and Stripe made: {packages}", ready))
+    return worst_ratio(imported)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

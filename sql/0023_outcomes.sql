@@ -231,6 +231,14 @@ begin
     return 'declined';
   end if;
 
+  -- Another card at once is worth more than this one later: an offer may be gone in an hour, and the user agreed.
+  if offer.expires_at > internal.clock() and campaign.use_backups and campaign.status = 'active' then
+    card := internal.pick_card(campaign, p_booking.id);
+    if card.id is not null and not internal.velocity_exceeded(p_booking.user_id, card.id) then
+      perform internal.start_attempt(p_booking, card.id);
+      return 'next_card';
+    end if;
+  end if;
   if category = 'retry_later' and not blocks_card then
     select
       count(*) filter (where a.booking_id = p_booking.id),
@@ -256,13 +264,6 @@ begin
     end if;
   end if;
 
-  if offer.expires_at > internal.clock() and campaign.use_backups and campaign.status = 'active' then
-    card := internal.pick_card(campaign, p_booking.id);
-    if card.id is not null and not internal.velocity_exceeded(p_booking.user_id, card.id) then
-      perform internal.start_attempt(p_booking, card.id);
-      return 'next_card';
-    end if;
-  end if;
   perform internal.give_up(p_booking.id, code, message);
   return 'declined';
 end

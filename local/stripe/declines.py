@@ -37,7 +37,8 @@ def _issuer(decline_code: str, advice: str | None, network: str | None, message:
 _LATER, _NEVER, _CHECK = "try_again_later", "do_not_try_again", "confirm_card_data"
 
 DECLINES: dict[str, Decline] = {
-    "generic_decline": _issuer("generic_decline", _LATER, "05"),
+    # Stripe documents no advice for the cards that decline for no stated reason, so none is made up here.
+    "generic_decline": _issuer("generic_decline", None, "05"),
     "insufficient_funds": _issuer("insufficient_funds", _LATER, "51", "Your card has insufficient funds."),
     "lost_card": _issuer("lost_card", _NEVER, "41"),
     "stolen_card": _issuer("stolen_card", _NEVER, "43"),
@@ -48,7 +49,7 @@ DECLINES: dict[str, Decline] = {
         "Your card was declined for making repeated attempts too frequently or exceeding its amount limit.",
     ),
     "fraudulent": _issuer("fraudulent", _NEVER, "59"),
-    "do_not_honor": _issuer("do_not_honor", _LATER, "05"),
+    "do_not_honor": _issuer("do_not_honor", None, "05"),
     "do_not_try_again": _issuer("do_not_try_again", _NEVER, "R0"),
     "call_issuer": _issuer("call_issuer", None, "01"),
     "pickup_card": _issuer("pickup_card", _NEVER, "04"),

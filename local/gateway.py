@@ -52,7 +52,8 @@ class Gateway:
 
     def __init__(self, functions: dict[str, LambdaFunction]) -> None:
         self._functions = functions
-        self._workers = ThreadPoolExecutor(WORKERS, "lambda", initializer=_give_thread_a_loop)
+        self._loops: list[asyncio.AbstractEventLoop] = []
+        self._workers = ThreadPoolExecutor(WORKERS, "lambda", initializer=self._give_thread_a_loop)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request; lifespan and websockets are not for us."""
@@ -76,6 +77,17 @@ class Gateway:
             kept = [pair for pair in response.headers if not pair[0].startswith("access-control-")]
             response = Response(response.status, [*kept, *_ANY_ORIGIN], response.body)
         await _send(send, response, head=request.method == "HEAD")
+
+    def close(self) -> None:
+        """Wait for what is under way, and let go of the workers."""
+        self._workers.shutdown()
+        for loop in self._loops:
+            loop.close()
+
+    def _give_thread_a_loop(self) -> None:
+        loop = asyncio.new_event_loop()
+        self._loops.append(loop)
+        asyncio.set_event_loop(loop)
 
     async def _answer(self, request: Request) -> Response:
         if _is_preflight(request):
@@ -110,10 +122,6 @@ class Gateway:
         well = bool(statuses) and all(status == 200 for status in statuses)
         report = {"status": "ok" if well else "failing", "functions": dict(zip(self._functions, statuses, strict=True))}
         return _json(200 if well else 503, report)
-
-
-def _give_thread_a_loop() -> None:
-    asyncio.set_event_loop(asyncio.new_event_loop())
 
 
 def _is_preflight(request: Request) -> bool:

@@ -51,6 +51,12 @@ comment on table supabase_migrations.autobook_checksums is
   'Which wording of each migration file this database has. applied_at is null while a file is being applied.';
 """
 
+_NOTE_TIME = """
+update supabase_migrations.autobook_checksums as checksum set applied_at = clock_timestamp()
+from supabase_migrations.schema_migrations as applied
+where applied.version = checksum.version and checksum.applied_at is null
+"""
+
 
 class MigrationError(Exception):
     """The database can't be migrated; the message names the file and says what to do."""
@@ -125,13 +131,8 @@ def migrate(database_url: str, directories: "Sequence[Path]" = DIRECTORIES) -> l
         try:
             _run_dbmate(database_url, migrations)
         finally:
-            connection.execute(
-                """
-                update supabase_migrations.autobook_checksums as checksum set applied_at = clock_timestamp()
-                from supabase_migrations.schema_migrations as applied
-                where applied.version = checksum.version and checksum.applied_at is null
-                """
-            )
+            if _exists(connection, "supabase_migrations.schema_migrations"):
+                connection.execute(_NOTE_TIME)
         return [migration.name for migration in pending]
 
 

@@ -9,6 +9,7 @@ it, however that process ends (`local/watchdog.py`). DATABASE_URL chooses somebo
 other programs.
 """
 
+import contextlib
 import json
 import os
 import secrets
@@ -39,11 +40,15 @@ _WATCHDOG = Path(__file__).with_name("watchdog.py")
 _SUPERUSER = "postgres"
 _START_TIMEOUT_SECONDS = 60.0
 _PORT_ATTEMPTS = 5
+_PLACES = ("/tmp", "/var/tmp")  # noqa: S108 - mkdtemp makes directories there that are ours alone
+_MEMORY = "/dev/shm"  # noqa: S108 - likewise
+_MEMORY_NEEDED_BYTES = 2 * 1024**3
 
 _SETTINGS: dict[str, str] = {
     "listen_addresses": "127.0.0.1",
     # TCP is what everything uses, and a socket's path may be at most 107 bytes long
     "unix_socket_directories": "",
+    "fsync": "on",
     "timezone": "UTC",
     "log_timezone": "UTC",
     # two test workers, each with a stack: a pool, thirty-two threads and the tests' own
@@ -53,8 +58,15 @@ _SETTINGS: dict[str, str] = {
     "shared_buffers": "64MB",
     "log_checkpoints": "off",
 }
-_FORGETFUL: dict[str, str] = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-"""What a database may leave out that nobody will look at after a power failure."""
+_FORGETFUL: dict[str, str] = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "dynamic_shared_memory_type": "mmap",  # in the data directory: what an immediate stop leaves goes with that
+}
+"""What a database may leave out that nobody will look at after a power failure.
+
+Commits still reach the operating system before they are answered, so a server that crashes forgets nothing.
+"""
 
 
 class Postgres:
@@ -139,7 +151,7 @@ class PostgresServer(Postgres):
         """
         orphans.sweep()
         account = Account.choose()
-        home = _private_directory(account) if data_dir is None else _kept_directory(account, data_dir)
+        home = _private_directory(account, durable=durable) if data_dir is None else _kept_directory(account, data_dir)
         try:
             programs = bin_directory or postgres_binaries.named_or_embedded()
             return cls(
@@ -190,12 +202,9 @@ class PostgresServer(Postgres):
         watchdog, self._watchdog = self._watchdog, None
         if watchdog is not None:
             assert watchdog.stdin is not None
-            try:
+            with watchdog.stdin as pipe, contextlib.suppress(BrokenPipeError):  # broken: both have ended already
                 if keep:
-                    watchdog.stdin.write(b"k")
-                watchdog.stdin.close()
-            except BrokenPipeError:
-                pass  # the server has ended by itself, and the watchdog with it
+                    pipe.write(b"k")
             watchdog.wait()
         if self._record is not None:
             self._record.unlink(missing_ok=True)
@@ -240,8 +249,8 @@ class PostgresServer(Postgres):
             "user": self._account.uid,
             "group": self._account.gid,
             "log": str(self.log),
-            # Nobody will start from a temporary cluster again, so it needn't write everything out first.
-            "stop_signal": signal.SIGQUIT if self._temporary else signal.SIGINT,
+            # Immediate if nobody will start from these files again, else fast: with everything written out.
+            "stop_signal": signal.SIGQUIT if self._temporary and self._settings["fsync"] == "off" else signal.SIGINT,
             "patience_seconds": 20,
             "remove": str(self.home) if self._temporary else None,
         }
@@ -304,14 +313,25 @@ def free_port() -> int:
         return port
 
 
-def _private_directory(account: Account) -> Path:
+def _private_directory(account: Account, *, durable: bool) -> Path:
     """A new directory that is the account's alone, in a place that it can reach."""
-    for place in dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp")):  # noqa: S108 - mkdtemp makes it ours alone
+    places = [tempfile.gettempdir(), *_PLACES]
+    if not durable and _is_roomy_memory(_MEMORY):
+        places.insert(0, _MEMORY)
+    for place in dict.fromkeys(places):
         if Path(place).is_dir() and account.may("-x", Path(place)):
             directory = Path(tempfile.mkdtemp(prefix=orphans.PREFIX, dir=place))
             account.own(directory)
             return directory
     raise PostgresUnavailableError(f"No temporary directory can be reached by uid {account.uid}: set TMPDIR.")
+
+
+def _is_roomy_memory(path: str) -> bool:
+    """Whether the file system in memory is there, has room (Docker gives it 64 MB) and lets programs run."""
+    if "TMPDIR" in os.environ or not os.access(path, os.W_OK):
+        return False
+    facts = os.statvfs(path)
+    return facts.f_bavail * facts.f_frsize >= _MEMORY_NEEDED_BYTES and not facts.f_flag & os.ST_NOEXEC
 
 
 def _kept_directory(account: Account, directory: Path) -> Path:

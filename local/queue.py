@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
 QUEUE_NAME = "autobook-charges"
-DEAD_LETTER_NAME = "autobook-charges-dead"
 BATCH_SIZE = 10
 CONCURRENCY = 2
 """As few as Lambda's `MaximumConcurrency` allows."""
@@ -72,16 +71,18 @@ def connect(endpoint: str) -> "SQSClient":
     )
 
 
-def create_queues(sqs: "SQSClient", *, visibility_timeout_seconds: int = _VISIBILITY_TIMEOUT_SECONDS) -> Queues:
-    """Create the queue with its dead-letter queue."""
+def create_queues(
+    sqs: "SQSClient", *, name: str = QUEUE_NAME, visibility_timeout_seconds: int = _VISIBILITY_TIMEOUT_SECONDS
+) -> Queues:
+    """Create a queue, and with it `<name>-dead` for what can't be consumed."""
 
     def arn_of(url: str) -> str:
         return sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
 
-    dead_letter_url = sqs.create_queue(QueueName=DEAD_LETTER_NAME)["QueueUrl"]
+    dead_letter_url = sqs.create_queue(QueueName=f"{name}-dead")["QueueUrl"]
     redrive = {"deadLetterTargetArn": arn_of(dead_letter_url), "maxReceiveCount": _MAX_RECEIVE_COUNT}
     url = sqs.create_queue(
-        QueueName=QUEUE_NAME,
+        QueueName=name,
         Attributes={"VisibilityTimeout": str(visibility_timeout_seconds), "RedrivePolicy": json.dumps(redrive)},
     )["QueueUrl"]
     return Queues(sqs, url, arn_of(url), dead_letter_url)
@@ -90,9 +91,17 @@ def create_queues(sqs: "SQSClient", *, visibility_timeout_seconds: int = _VISIBI
 class Poller:
     """Lambda's event source mapping for one queue and one function."""
 
-    def __init__(self, queues: Queues, function: LambdaFunction, *, concurrency: int = CONCURRENCY) -> None:
+    def __init__(
+        self,
+        queues: Queues,
+        function: LambdaFunction,
+        *,
+        concurrency: int = CONCURRENCY,
+        wait_seconds: int = _WAIT_SECONDS,
+    ) -> None:
         self._queues = queues
         self._function = function
+        self._wait_seconds = wait_seconds
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, name=f"poller {number}", daemon=True) for number in range(concurrency)
@@ -104,15 +113,17 @@ class Poller:
             thread.start()
 
     def stop(self) -> None:
-        """Take no more batches. What is under way is finished, or delivered again later."""
+        """Take no more batches, and wait for what is under way."""
         self._stopping.set()
+        for thread in self._threads:
+            thread.join()
 
-    def poll_once(self, wait_seconds: int = _WAIT_SECONDS) -> int:
+    def poll_once(self) -> int:
         """Receive one batch, have it consumed, delete its successes; gives how many messages there were."""
         received = self._queues.sqs.receive_message(
             QueueUrl=self._queues.url,
             MaxNumberOfMessages=BATCH_SIZE,
-            WaitTimeSeconds=wait_seconds,
+            WaitTimeSeconds=self._wait_seconds,
             MessageSystemAttributeNames=["All"],
             MessageAttributeNames=["All"],
         )

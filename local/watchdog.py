@@ -34,14 +34,16 @@ def main() -> int:
     print(server.pid, flush=True)
     sys.stdout.close()
 
-    remove = task["remove"]
+    remove = None  # of a server that ends by itself the files stay: its log says why
+    keep = False
     while server.poll() is None:
         ready, _, _ = select.select([0, signals], [], [])
         word = os.read(0, 1) if 0 in ready else None
         if word == b"k":
-            remove = None
+            keep = True
         elif word == b"" or (signals in ready and signal.SIGTERM in os.read(signals, 64)):
             _stop(server, task["stop_signal"], task["patience_seconds"])
+            remove = None if keep else task["remove"]
     if remove is not None:
         shutil.rmtree(remove, ignore_errors=True)
     return server.returncode

@@ -1,0 +1,1 @@
+"""Functions for the gateway's tests, laid out as the real ones are."""

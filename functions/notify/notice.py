@@ -1,6 +1,7 @@
 """A notification as `claim_notifications` hands it out, checked, and put into the words that people read."""
 
 from datetime import UTC, datetime
+from textwrap import shorten
 from typing import Any, Final
 from uuid import UUID
 
@@ -37,6 +38,7 @@ class Data(_Row):
     retry_at: AwareDatetime | None = None
     reason: str | None = None
     campaign_paused: bool = False
+    count: int | None = None
     all: bool = False
     exp_month: int | None = None
     exp_year: int | None = None
@@ -83,9 +85,14 @@ class Notice(_Row):
     def words(self, app_url: str) -> dict[str, Any]:
         """What the templates speak of: every name is always there, None where there is nothing to say."""
         data, card = self.data, self.card
+        title = _one_line(self.campaign.title) if self.campaign else ""
         return {
-            "title": _one_line(self.campaign.title) if self.campaign else None,
-            "amount": self._amount(),
+            "title": title or None,
+            "campaign": f"the campaign \N{LEFT DOUBLE QUOTATION MARK}{title}\N{RIGHT DOUBLE QUOTATION MARK}"
+            if title
+            else "your campaign",
+            "campaign_short": shorten(title, 60, placeholder="\N{HORIZONTAL ELLIPSIS}") if title else "your campaign",
+            "amount": self._amount() or "an amount",
             "card": f"{_BRANDS.get(card.brand) or card.brand.capitalize()} ending in {card.last4}" if card else None,
             "card_expiry": self._card_expiry(),
             "user_message": _one_line(data.user_message) if data.user_message else None,
@@ -95,6 +102,7 @@ class Notice(_Row):
             "reason": data.reason,
             "campaign_paused": data.campaign_paused,
             "all_cards": data.all,
+            "count": data.count,
             "reference": str(self.booking.id) if self.booking else None,
             "booking_url": f"{app_url}/bookings/{self.booking.id}" if self.booking else f"{app_url}/bookings",
             "campaign_url": f"{app_url}/campaigns/{self.campaign.id}" if self.campaign else f"{app_url}/campaigns",

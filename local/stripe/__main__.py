@@ -61,12 +61,16 @@ def main(argv: list[str] | None = None) -> int:
     listener = bind(options.host, options.port)
     listener.listen(128)
     server = server_for(create_app(settings))
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # uvicorn takes these while it serves and raises them again afterwards; before and after, they mean the same.
+        signal.signal(number, stop)
     if options.parent_watch:
         _watch_parent()
     print(json.dumps({"url": url_of(listener)}), flush=True)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # uvicorn takes these while it runs and raises them again once it has stopped: being told to end is no failure.
-        signal.signal(number, lambda *_: None)
     server.run(sockets=[listener])
     return 0
 

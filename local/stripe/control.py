@@ -217,6 +217,16 @@ def _webhook_routes(world: StripeWorld, courier: Courier) -> list[tuple[str, str
     ]
 
 
+def _without_secrets(value: Any) -> Any:
+    """A copy without what lets its reader act: client secrets, and the challenges' addresses, which hold them."""
+    if isinstance(value, list):
+        return [_without_secrets(item) for item in value]
+    if isinstance(value, dict):
+        kept = {key: item for key, item in value.items() if key not in {"client_secret", "next_action"}}
+        return {key: _without_secrets(item) for key, item in kept.items()}
+    return value
+
+
 def _view_routes(world: StripeWorld) -> list[tuple[str, str, Endpoint]]:
     async def requests(_: Request) -> Response:
         with world.lock:
@@ -230,10 +240,7 @@ def _view_routes(world: StripeWorld) -> list[tuple[str, str, Endpoint]]:
     async def books(_: Request) -> Response:
         """Every object by kind; client secrets are left out."""
         with world.lock:
-            tables: dict[str, Any] = {
-                name: [{key: value for key, value in row.items() if key != "client_secret"} for row in table]
-                for name, table in world.tables.items()
-            }
+            tables: dict[str, Any] = {name: _without_secrets(list(table)) for name, table in world.tables.items()}
             tables["idempotency_keys"] = len(world.idempotency)
             return JSONResponse(tables)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,12 @@ import stripe
 from local.stripe import authentication
 from local.stripe.server import running
 from local.stripe.settings import Settings
+from local.stripe.transport import BASE_URL, InProcessTransport
+from local.stripe.world import StripeWorld
+from tests.local.stripe.conformity import problems_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from local.stripe.world import StripeWorld
 
 SECRET_KEY = "sk_test_standin"
 PUBLISHABLE_KEY = "pk_test_standin"
@@ -101,23 +102,43 @@ class Account:
             return [event["type"] for event in self.world.events]
 
 
+def assert_conforming(world: StripeWorld) -> None:
+    """Every object of a world, and every event's copy of one, fits the SDK's classes."""
+    with world.lock:
+        found = [text for table in world.tables.values() for row in table for text in problems_of(row)]
+        for event in world.events:
+            found += problems_of(event["data"]["object"], event["type"])
+    assert found == []
+
+
 @pytest.fixture
 def start() -> Iterator[Callable[..., Account]]:
-    """Start stand-ins with settings of one's own."""
-    from contextlib import ExitStack
-
+    """Start stand-ins with settings of one's own; whatever a test leaves in them must fit the SDK's classes."""
     with ExitStack() as stack:
+        worlds = []
 
         def begin(**changes: Any) -> Account:
             url, world = stack.enter_context(running(settings(**changes)))
+            worlds.append(world)
             return Account(url, world, client_for(url))
 
         yield begin
+        for world in worlds:
+            assert_conforming(world)
 
 
 @pytest.fixture
-def account(start: Callable[..., Account]) -> Account:
-    """A stand-in with the usual settings."""
+def account() -> Iterator[Account]:
+    """A stand-in of one's own, without a network between: the SDK's calls go straight into its world."""
+    world = StripeWorld(settings())
+    http = InProcessTransport(world)
+    yield Account(BASE_URL, world, stripe.StripeClient(SECRET_KEY, base_addresses={"api": BASE_URL}, http_client=http))
+    assert_conforming(world)
+
+
+@pytest.fixture
+def served(start: Callable[..., Account]) -> Account:
+    """A stand-in with the usual settings, served over HTTP."""
     return start()
 
 

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from tests.local.stripe.conftest import Account
 
 
-def test_twenty_at_once_with_one_key_charge_once(account: Account) -> None:
+def test_twenty_at_once_with_one_key_charge_once(served: Account) -> None:
+    account = served
     customer = account.customer()
     method = account.save_card(customer, "pm_card_visa")
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from tests.local.stripe.conftest import Account
 
 
-def test_a_saved_card_is_charged(account: Account) -> None:
+def test_a_saved_card_is_charged(served: Account) -> None:
+    account = served
     customer = account.customer(email="ada@example.com", metadata={"user_id": "u1"})
     method = account.save_card(customer, "pm_card_visa")
     intent = account.charge(customer, method, metadata={"booking_id": "b1"}, expand=["latest_charge"])

@@ -260,6 +260,10 @@ begin
         status = 'retry_scheduled', retry_at = again_at, action_expires_at = null, user_message = message,
         leased_until = null
       where b.id = p_booking.id;
+      perform internal.notify_user(
+        p_booking.user_id, 'booking_retrying', p_attempt.id::text, p_booking.campaign_id, p_booking.id,
+        jsonb_build_object('user_message', message, 'retry_at', again_at)
+      );
       return 'retry_scheduled';
     end if;
   end if;

@@ -10,7 +10,7 @@ import sys
 import threading
 
 from local.stripe.app import create_app
-from local.stripe.server import bind, server_for, url_of
+from local.stripe.server import StripeServer, bind, url_of
 from local.stripe.settings import Settings, WebhookTarget
 
 
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     listener = bind(options.host, options.port)
     listener.listen(128)
-    server = server_for(create_app(settings))
+    server = StripeServer(create_app(settings))
 
     def stop(*_: object) -> None:
         server.should_exit = True

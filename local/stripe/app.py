@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -47,6 +48,7 @@ class StripeApp(Starlette):
 def create_app(settings: Settings, world: StripeWorld | None = None) -> Starlette:
     """The application for some settings; ``app.state.world`` is its state.
 
+    Setting ``app.state.stopping`` ends the waits of faults, so that a server can stop.
     A world may be given, to share it with a test or a driver that works on it directly.
     """
     state = world or StripeWorld(settings)
@@ -59,6 +61,7 @@ def create_app(settings: Settings, world: StripeWorld | None = None) -> Starlett
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         delivering = asyncio.create_task(courier.run())
+        delivering.add_done_callback(_tell)
         try:
             yield
         finally:
@@ -72,7 +75,14 @@ def create_app(settings: Settings, world: StripeWorld | None = None) -> Starlett
     cors = Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"])
     app = StripeApp(routes=routes, lifespan=lifespan, middleware=[cors])
     app.state.world = state
+    app.state.stopping = asyncio.Event()
     return app
+
+
+def _tell(task: asyncio.Task[None]) -> None:
+    """Deliveries that stop because of a mistake in here must not stop silently."""
+    if not task.cancelled() and task.exception() is not None:
+        logging.getLogger(__name__).error("webhook deliveries stopped", exc_info=task.exception())
 
 
 async def _serve(gate: Gate, http: HttpRequest) -> Response:
@@ -90,15 +100,22 @@ async def _serve(gate: Gate, http: HttpRequest) -> Response:
     plan = admitted.plan
     if plan.drop == "before":
         gate.abandon(admitted)
-        await asyncio.sleep(plan.wait_before_seconds)
+        await _wait(http, plan.wait_before_seconds)
         return await _drop(http)
-    if plan.wait_before_seconds:
-        await asyncio.sleep(plan.wait_before_seconds)
+    await _wait(http, plan.wait_before_seconds)
     answer = gate.run(admitted)
     if plan.drop == "after":
-        await asyncio.sleep(plan.wait_after_seconds)
+        await _wait(http, plan.wait_after_seconds)
         return await _drop(http)
     return _response(answer)
+
+
+async def _wait(http: HttpRequest, seconds: float) -> None:
+    """Let real time pass, but not longer than the server lives."""
+    if seconds > 0:
+        stopping: asyncio.Event = http.app.state.stopping
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), seconds)
 
 
 def _response(answer: Answer) -> Response:

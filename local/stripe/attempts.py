@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from local.stripe import holds
 from local.stripe.errors import StripeFault, doc_url
 from local.stripe.intents import challenge
 from local.stripe.issuer import APPROVED, Verdict, judge_payment
@@ -76,7 +77,7 @@ def settle(
         intent |= {"status": "requires_capture", "amount_capturable": intent["amount"]}
         world.emit("charge.succeeded", charge)
         world.emit("payment_intent.amount_capturable_updated", intent)
-        aftermath.plan_expiry(world, intent, charge)
+        holds.plan_expiry(world, intent, charge)
     else:
         intent |= {"status": "succeeded", "amount_received": intent["amount"]}
         world.emit("charge.succeeded", charge)

@@ -88,8 +88,11 @@ def control_routes(world: StripeWorld, courier: Courier) -> list[Route]:
 def _fault_routes(world: StripeWorld) -> list[tuple[str, str, Endpoint]]:
     async def add(request: Request) -> Response:
         body = json.loads(await request.body())
+        if not isinstance(body, dict) or "kind" not in body:
+            raise StripeFault("Give an object with a kind.")
+        kind = body.pop("kind")
         with world.lock:
-            rule = world.faults.add(**body)
+            rule = world.faults.add(kind, **body)
             return JSONResponse(rule.record(), status_code=201)
 
     async def show(_: Request) -> Response:

@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
+from pydantic import ConfigDict, TypeAdapter
+
 if TYPE_CHECKING:
     from local.stripe.kinds import Json
 
@@ -53,12 +55,17 @@ class FaultRule:
     copies: int = 1
     api_version: str = "2019-02-11"
     hits: int = 0
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     def __post_init__(self) -> None:
         if self.kind not in REQUEST_FAULTS | WEBHOOK_FAULTS:
             msg = f"unknown fault {self.kind!r}; known: {', '.join(sorted(REQUEST_FAULTS | WEBHOOK_FAULTS))}"
             raise ValueError(msg)
-        re.compile(self.match)
+        try:
+            re.compile(self.match)
+        except re.error as problem:
+            msg = f"{self.match!r} is no regular expression: {problem}"
+            raise ValueError(msg) from None
 
     def fits(self, method: str, subject: str) -> bool:
         """Whether the rule is about this request or event and has not been used up."""
@@ -68,6 +75,9 @@ class FaultRule:
     def record(self) -> Json:
         """The rule as JSON, for the control routes."""
         return dict(vars(self))
+
+
+_RULE = TypeAdapter(FaultRule)
 
 
 @dataclass(frozen=True)
@@ -93,8 +103,9 @@ class Faults:
         self._numbers = itertools.count(1)
 
     def add(self, kind: str, **options: object) -> FaultRule:
-        """Add a rule; ``options`` are the fields of :class:`FaultRule`. Raises ``ValueError``/``TypeError``."""
-        rule = FaultRule(id=f"fault_{next(self._numbers)}", kind=kind, **options)  # type: ignore[arg-type] # checked there
+        """Add a rule; ``options`` are the fields of :class:`FaultRule`. Raises ``ValueError`` for any other."""
+        given = {**options, "id": f"fault_{next(self._numbers)}", "kind": kind}
+        rule = _RULE.validate_python(given)
         self.rules.append(rule)
         return rule
 

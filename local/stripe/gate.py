@@ -123,7 +123,7 @@ class Gate:
 
     def _admit(self, request: Request, log: Json) -> Admitted | Answer:
         world = self.world
-        text = request.query if request.method in {"GET", "DELETE"} else request.body.decode()
+        text = request.query if request.method in {"GET", "DELETE"} else request.body.decode(errors="replace")
         given = parse_form(text)
         role = access.who(access.key_of(request.headers, given), world.settings)
         found = ROUTER.find(request.method, request.path)

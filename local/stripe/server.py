@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from local.stripe.clock import Clock
     from local.stripe.settings import Settings
 
-# Requests that a fault keeps hanging must not hold up the end.
-_SHUTDOWN_SECONDS = 1
+# How long requests under way may hold up the end.
+_SHUTDOWN_SECONDS = 2
+# Clients keep connections; one that the server closes after a few idle seconds fails their next request.
+_KEEP_ALIVE_SECONDS = 300
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -41,12 +43,32 @@ def url_of(listener: socket.socket) -> str:
     return f"http://{shown}:{port}"
 
 
-def server_for(app: Starlette) -> uvicorn.Server:
-    """A uvicorn server without logs of its own."""
-    config = uvicorn.Config(
-        app, log_level="error", access_log=False, timeout_graceful_shutdown=_SHUTDOWN_SECONDS, lifespan="on"
-    )
-    return uvicorn.Server(config)
+class StripeServer(uvicorn.Server):
+    """uvicorn that says when it has started and lets hanging requests go when it stops."""
+
+    def __init__(self, app: Starlette) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_level="error",
+                access_log=False,
+                lifespan="on",
+                timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            )
+        )
+        self._app = app
+        self.ready = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the sockets."""
+        await super().startup(sockets)
+        self.ready.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the sockets and finish what is under way."""
+        self._app.state.stopping.set()
+        await super().shutdown(sockets)
 
 
 @contextlib.contextmanager
@@ -54,18 +76,11 @@ def running(settings: Settings, clock: Clock | None = None) -> Iterator[tuple[st
     """Serve on a free port of this machine from a thread: yields the URL and the world."""
     world = StripeWorld(settings, clock)
     listener = bind("127.0.0.1", 0)
-    started = threading.Event()
-
-    class Announcing(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            started.set()
-
-    server = Announcing(server_for(create_app(settings, world)).config)
+    server = StripeServer(create_app(settings, world))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
-        if not started.wait(timeout=15):
+        if not server.ready.wait(timeout=15):
             msg = "the Stripe stand-in did not start within 15 seconds"
             raise RuntimeError(msg)
         yield url_of(listener), world

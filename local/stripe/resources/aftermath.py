@@ -1,4 +1,4 @@
-"""What follows a successful charge: holds that lapse, reviews, disputes and early fraud warnings."""
+"""What follows a successful charge: reviews, disputes and early fraud warnings."""
 
 from __future__ import annotations
 
@@ -9,18 +9,6 @@ from local.stripe.resources import disputes, radar
 if TYPE_CHECKING:
     from local.stripe.kinds import Json
     from local.stripe.world import StripeWorld
-
-
-def plan_expiry(world: StripeWorld, intent: Json, charge: Json) -> None:
-    """An uncaptured hold lapses at ``capture_before``: the charge expires, the intent is canceled."""
-    from local.stripe.resources import payment_intents
-
-    def expire() -> None:
-        if intent["status"] == "requires_capture":
-            payment_intents.void(world, intent, "automatic", expired=True)
-
-    lapse = charge["payment_method_details"]["card"]["capture_before"]
-    world.schedule.after(lapse - world.clock.now(), expire)
 
 
 def after_charge(world: StripeWorld, intent: Json, charge: Json, *, authenticated: bool) -> None:

@@ -87,14 +87,6 @@ def _apply(world: StripeWorld, customer: Json, given: Json) -> None:
         customer["invoice_settings"] = {**customer["invoice_settings"], "default_payment_method": wanted}
 
 
-def require(world: StripeWorld, customer_id: str, param: str = "customer") -> Json:
-    """A customer named by a parameter, who must exist and not be deleted."""
-    customer = world.customers.find(customer_id)
-    if customer is None or customer.get("deleted"):
-        raise missing_resource("customer", customer_id, param, in_path=False)
-    return customer
-
-
 def _at_path(world: StripeWorld, call: Call) -> Json:
     customer = world.customers.at_path(call.id)
     if customer.get("deleted"):

@@ -127,12 +127,17 @@ def update(world: StripeWorld, call: Call) -> Json:
 
 def _decide(world: StripeWorld, dispute: Json, text: str) -> None:
     outcome = _DECIDING_TEXTS.get(text)
-    if outcome is None:
-        return
-    if outcome == "escalated":
-        world.schedule.after(0, lambda: escalate(world, dispute))
-    else:
-        world.schedule.after(0, lambda: end(world, dispute, won=outcome == "won"))
+
+    def decide() -> None:
+        if not dispute["status"].endswith("under_review"):
+            return  # closed meanwhile
+        if outcome == "escalated":
+            escalate(world, dispute)
+        else:
+            end(world, dispute, won=outcome == "won")
+
+    if outcome is not None:
+        world.schedule.after(0, decide)
 
 
 def end(world: StripeWorld, dispute: Json, *, won: bool) -> None:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from stripe import params as sdk
 
-from local.stripe import attempts
+from local.stripe import attempts, holds
 from local.stripe.currencies import check_amount, check_currency, shown
 from local.stripe.errors import StripeFault, invalid_param, unexpected_state
 from local.stripe.fields import merged_metadata, refuse_unsupported, shipping
 from local.stripe.intents import check_return_url, client_secret, payment_method_settings
-from local.stripe.resources import charges, customers, payment_methods, radar, refunds
+from local.stripe.lookup import customer_in_param
+from local.stripe.resources import charges, payment_methods, refunds
 from local.stripe.routing import Route, route
 from local.stripe.searching import search
 
@@ -113,7 +114,7 @@ def _card_options(given: Json) -> Json:
 def _apply(world: StripeWorld, intent: Json, given: Json) -> None:
     """Take over what create, update and confirm have in common."""
     if "customer" in given:
-        intent["customer"] = customers.require(world, given["customer"])["id"]
+        intent["customer"] = customer_in_param(world, given["customer"])["id"]
     for name in ("description", "receipt_email", "setup_future_usage", "transfer_group"):
         if name in given:
             intent[name] = given[name] or None
@@ -268,26 +269,8 @@ def cancel(world: StripeWorld, call: Call) -> Json:
     refuse_unsupported(call.params, {"cancellation_reason"})
     if intent["status"] not in _CANCELABLE:
         raise unexpected_state(_cannot("cancel", intent), intent, key="payment_intent")
-    void(world, intent, call.params.get("cancellation_reason"))
+    holds.void(world, intent, call.params.get("cancellation_reason"))
     return intent
-
-
-def void(world: StripeWorld, intent: Json, reason: str | None, *, expired: bool = False) -> None:
-    """End an intent that has not succeeded; a hold is released by a refund of what was never captured."""
-    if intent["status"] == "requires_capture":
-        charge = world.charges.at_path(intent["latest_charge"])
-        refunds.release(world, charge, charge["amount"])
-        world.emit("charge.expired" if expired else "charge.refunded", charge)
-        radar.close_reviews_of(world, charge, "canceled")
-    intent |= {
-        "amount_capturable": 0,
-        "canceled_at": world.clock.timestamp(),
-        "cancellation_reason": reason,
-        "next_action": None,
-        "processing": None,
-        "status": "canceled",
-    }
-    world.emit("payment_intent.canceled", intent)
 
 
 def list_all(world: StripeWorld, call: Call) -> Json:

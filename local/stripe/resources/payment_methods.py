@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from stripe import params as sdk
@@ -10,6 +11,7 @@ from local.stripe.cards import BY_NUMBER, TestCard, card_for_token
 from local.stripe.errors import StripeFault, missing_param, missing_resource
 from local.stripe.fields import address, changes, merged_metadata, refuse_unsupported
 from local.stripe.issuer import CardState, judge_attach
+from local.stripe.lookup import customer_in_param
 from local.stripe.refusals import card_error
 from local.stripe.routing import Route, route
 
@@ -65,8 +67,8 @@ def _in(where: str, name: str) -> str:
 
 def _default_expiry(world: StripeWorld) -> tuple[int, int]:
     """Test tokens expire a year from now, as Stripe's do."""
-    year = 1970 + int(world.clock.now() // 31_556_952)
-    return 12, year + 1
+    year, month = _this_month(world)
+    return month, year + 1
 
 
 def _from_number(world: StripeWorld, card: Json, where: str) -> Json:
@@ -91,8 +93,6 @@ def _from_number(world: StripeWorld, card: Json, where: str) -> Json:
 
 
 def _this_month(world: StripeWorld) -> tuple[int, int]:
-    from datetime import UTC, datetime
-
     now = datetime.fromtimestamp(world.clock.now(), UTC)
     return now.year, now.month
 
@@ -203,13 +203,11 @@ def check_usable(world: StripeWorld, method: Json, customer_id: str | None, *, m
 
 def attach(world: StripeWorld, call: Call) -> Json:
     """``POST /v1/payment_methods/{}/attach``."""
-    from local.stripe.resources import customers
-
     if "customer" not in call.params:
         raise missing_param("customer")
     refuse_unsupported(call.params, {"customer"})
     method = resolve(world, call.id, "payment_method", in_path=True)
-    customer = customers.require(world, call.params["customer"])
+    customer = customer_in_param(world, call.params["customer"])
     if method["customer"] is not None and method["customer"] != customer["id"]:
         message = "The payment method you provided has already been attached to a customer."
         raise StripeFault(message, param="payment_method")
@@ -281,8 +279,6 @@ def update(world: StripeWorld, call: Call) -> Json:
 
 def list_all(world: StripeWorld, call: Call) -> Json:
     """``GET /v1/payment_methods`` and ``GET /v1/customers/{}/payment_methods``."""
-    from local.stripe.resources import customers
-
     known = {"limit", "starting_after", "ending_before", "customer", "type", "allow_redisplay"}
     refuse_unsupported(call.params, known)
     owner = call.ids[0] if call.ids else call.params.get("customer")
@@ -291,7 +287,7 @@ def list_all(world: StripeWorld, call: Call) -> Json:
     elif owner is None:
         raise missing_param("customer")
     else:
-        customers.require(world, owner)
+        customer_in_param(world, owner)
 
     def keep(row: Json) -> bool:
         return bool(

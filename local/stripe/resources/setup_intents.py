@@ -10,8 +10,9 @@ from local.stripe.errors import StripeFault, doc_url, unexpected_state
 from local.stripe.fields import changes, merged_metadata, refuse_unsupported
 from local.stripe.intents import challenge, check_return_url, client_secret, payment_method_settings
 from local.stripe.issuer import Verdict, judge_setup
+from local.stripe.lookup import customer_in_param
 from local.stripe.refusals import card_error, error_fields
-from local.stripe.resources import customers, mandates, payment_methods
+from local.stripe.resources import mandates, payment_methods
 from local.stripe.routing import Route, route
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def create(world: StripeWorld, call: Call) -> Json:
         message = "You can only pass in a `return_url` when confirming: set `confirm` to true."
         raise StripeFault(message, param="return_url", remembered=False)
     if "customer" in given:
-        customers.require(world, given["customer"])
+        customer_in_param(world, given["customer"])
     intent_id = world.ids.new("seti")
     intent: Json = {
         "id": intent_id,
@@ -247,7 +248,7 @@ def update(world: StripeWorld, call: Call) -> Json:
         message = f"This SetupIntent's status is {intent['status']}: only its metadata and description can be updated."
         raise unexpected_state(message, intent, key="setup_intent")
     if "customer" in call.params:
-        intent["customer"] = customers.require(world, call.params["customer"])["id"]
+        intent["customer"] = customer_in_param(world, call.params["customer"])["id"]
     if "description" in call.params:
         intent["description"] = call.params["description"] or None
     intent["metadata"] = merged_metadata(intent["metadata"], call.params.get("metadata"))

@@ -6,10 +6,13 @@ import json
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+import requests
+import stripe
 
 from local.stripe.__main__ import main
 from tests.local.stripe.conftest import client_for
@@ -38,6 +41,22 @@ def test_it_serves_and_stops_when_told() -> None:
         client = client_for(url, "sk_test_standin")
         assert client.v1.customers.create({"name": "Ada"}).name == "Ada"
         running.send_signal(signal.SIGTERM)
+        assert running.wait(timeout=10) == 0
+        assert running.stderr is not None
+        assert running.stderr.read() == ""
+
+
+def test_a_hanging_request_does_not_hold_it_up() -> None:
+    with process("--control") as (running, url):
+        rule = {"kind": "timeout_before", "seconds": 600, "match": "/v1/customers"}
+        requests.post(f"{url}/_control/faults", json=rule, timeout=5).raise_for_status()
+        with ThreadPoolExecutor(1) as pool:
+            hanging = pool.submit(client_for(url, "sk_test_standin").v1.customers.create)
+            while not requests.get(f"{url}/_control/requests", timeout=5).json()["count"]:
+                assert not hanging.done()
+            running.send_signal(signal.SIGINT)
+            with pytest.raises(stripe.APIConnectionError):
+                hanging.result(timeout=10)
         assert running.wait(timeout=10) == 0
         assert running.stderr is not None
         assert running.stderr.read() == ""

@@ -176,4 +176,4 @@ def test_the_in_process_transport_breaks_the_same_way(account: Account) -> None:
 def test_an_unknown_fault_is_refused(served: Account) -> None:
     answer = requests.post(f"{served.url}/_control/faults", json={"kind": "meteor"}, timeout=5)
     assert answer.status_code == 400
-    assert "unknown fault" in answer.json()["error"]["message"]
+    assert "unknown fault" in answer.text

@@ -85,7 +85,9 @@ class Child:
             line = self._announcements.get(timeout=timeout_seconds)
             announcement: dict[str, Any] = json.loads(line)
         except (queue.Empty, ValueError):
-            ended = self._process.poll()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # its output ends a moment before it does
+                self._process.wait(1)
+            ended = self.ended()
             how = "said nothing in time" if ended is None else f"ended with status {ended}"
             said = self._log.read_text("utf-8", "replace").splitlines()[-_LOG_LINES_SHOWN:]
             raise ChildFailedError("\n".join([f"{self.name} {how}; the end of {self._log}:", *said])) from None

@@ -66,13 +66,16 @@ def embedded() -> Path:
 
 
 def installed() -> Path | None:
-    """The `bin` directory that `pg_config` names, if a server is in it: client packages bring it too."""
+    """The `bin` directory of the server that the system has: where `pg_config` says, else where Debian keeps it.
+
+    None without one: packages of clients bring `pg_config` too, and Debian's server comes without it.
+    """
+    places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda place: place.parent.name, reverse=True)
     pg_config = shutil.which("pg_config")
-    if pg_config is None:
-        return None
-    answer = subprocess.run([pg_config, "--bindir"], capture_output=True, text=True, check=True, timeout=10)
-    directory = Path(answer.stdout.strip())
-    return directory if (directory / "postgres").exists() and (directory / "initdb").exists() else None
+    if pg_config is not None:
+        answer = subprocess.run([pg_config, "--bindir"], capture_output=True, text=True, check=True, timeout=10)
+        places.insert(0, Path(answer.stdout.strip()))
+    return next((place for place in places if (place / "postgres").exists() and (place / "initdb").exists()), None)
 
 
 def named_or_embedded() -> Path:

@@ -26,7 +26,7 @@ class Keys:
 
     supabase_publishable: str = field(repr=False, default_factory=lambda: _random("sb_publishable_", 32))
     supabase_secret: str = field(repr=False, default_factory=lambda: _random("sb_secret_", 32))
-    supabase_jwt_secret: str = field(repr=False, default_factory=lambda: secrets.token_urlsafe(48))
+    supabase_jwt_secret: str = field(repr=False, default_factory=lambda: _random("", 64))
     stripe_secret: str = field(repr=False, default_factory=lambda: _random("sk_test_51", 97))
     stripe_publishable: str = field(repr=False, default_factory=lambda: _random("pk_test_51", 97))
     webhook_secrets: tuple[str, ...] = field(

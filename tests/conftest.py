@@ -5,6 +5,7 @@ process, however that ends. DATABASE_URL and PG_BIN choose another one, as they 
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -51,6 +52,10 @@ _SERVERS = pytest.StashKey[ExitStack]()
 _CLUSTER = pytest.StashKey[Cluster]()
 
 
+_SKIPS: list[tuple[str, str]] = []
+_ONLY_ROOT = "only root"
+"""How the reason of a skip begins that an ordinary user has every right to."""
+
 _LOOP = pytest.StashKey[asyncio.AbstractEventLoop]()
 
 
@@ -58,6 +63,33 @@ def pytest_configure(config: pytest.Config) -> None:
     """Have an event loop before a test module loads a handler: Mangum makes one otherwise, and never closes it."""
     config.stash[_LOOP] = asyncio.new_event_loop()
     asyncio.set_event_loop(config.stash[_LOOP])
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keep every skip, with its reason, for the end of the run."""
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        _SKIPS.append((report.nodeid, reason.removeprefix("Skipped: ")))
+
+
+def _wrong_skips(config: pytest.Config) -> list[tuple[str, str]]:
+    """What was skipped although, with AUTOBOOK_NO_SKIPS as in CI, it had to run."""
+    if not os.environ.get("AUTOBOOK_NO_SKIPS") or hasattr(config, "workerinput"):
+        return []
+    return [skip for skip in _SKIPS if os.geteuid() == 0 or not skip[1].startswith(_ONLY_ROOT)]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A run is red that skipped what had to run."""
+    if _wrong_skips(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Name what had to run and was skipped."""
+    for nodeid, reason in _wrong_skips(config):
+        terminalreporter.write_line(f"MUST NOT BE SKIPPED HERE: {nodeid}: {reason}", red=True)
 
 
 @pytest.fixture(autouse=True)

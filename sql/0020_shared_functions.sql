@@ -89,9 +89,12 @@ comment on function internal.pause_campaign(uuid, public.pause_reason) is
 'Pauses an active campaign; true when this call did it.';
 
 create function internal.complete_campaign(p_campaign_id uuid) returns void
-language sql
+language plpgsql
 set search_path = ''
 as $$
+declare
+  owner uuid;
+begin
   update public.campaigns as c set status = 'completed', pause_reason = null
   from public.currencies as y
   where
@@ -100,6 +103,11 @@ as $$
     and c.status in ('active', 'paused')
     and c.bookings_in_flight = 0
     and (c.bookings_confirmed >= c.max_bookings or c.budget_minor - c.spent_minor < y.minimum_charge_minor)
+  returning c.user_id into owner;
+  if found then
+    perform internal.notify_user(owner, 'campaign_completed', p_campaign_id::text, p_campaign_id, null);
+  end if;
+end
 $$;
 comment on function internal.complete_campaign(uuid) is
 'Completes a campaign that has its bookings, or whose budget cannot buy the smallest charge any more.';

@@ -75,11 +75,16 @@ begin
   if found then
     return card;
   end if;
-  select exists (select from public.payment_methods as p where p.user_id = p_user_id and p.is_default) into has_default;
-  perform from public.campaigns as c
-  where c.user_id = p_user_id and c.payment_method_id is null and c.status in ('active', 'paused')
-  order by c.id
-  for no key update;
+  select exists (
+    select from public.payment_methods as p where p.user_id = p_user_id and p.is_default and p.status = 'usable'
+  ) into has_default;
+  if not has_default then
+    perform from public.campaigns as c
+    where c.user_id = p_user_id and c.status in ('active', 'paused')
+    order by c.id
+    for no key update;
+    update public.payment_methods as p set is_default = false where p.user_id = p_user_id and p.is_default;
+  end if;
   insert into public.payment_methods (
     user_id, stripe_payment_method_id, brand, last4, exp_month, exp_year, funding, country, wallet, is_default
   ) values (
@@ -89,7 +94,12 @@ begin
   returning * into card;
   if card.is_default then
     update public.campaigns as c set payment_method_id = card.id
-    where c.user_id = p_user_id and c.payment_method_id is null and c.status in ('active', 'paused');
+    where
+      c.user_id = p_user_id
+      and c.status in ('active', 'paused')
+      and not exists (
+        select from public.payment_methods as p where p.id = c.payment_method_id and p.status = 'usable'
+      );
   end if;
   -- Offers that found no card are owed another look while they live; reconcile sends waiting matches again.
   update public.matches as m set state = 'waiting', verdict = 'matched'
@@ -107,7 +117,8 @@ begin
 end
 $$;
 comment on function internal.save_card(uuid, jsonb) is
-'Saves a card once by its Stripe id. The first becomes the default and is linked to campaigns that wait for one.';
+'Saves a card once by its Stripe id. The first that can be charged becomes the default and is linked to campaigns that
+wait for one; paused ones go on when the user says so.';
 
 create function public.record_setup_intent(
   p_user_id uuid, p_email text, p_stripe_customer_id text, p_setup_intent_id text, p_status text, p_terms_version text

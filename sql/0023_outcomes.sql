@@ -143,13 +143,14 @@ begin
     failure_code = coalesce(b.failure_code, p_facts ->> 'cancellation_reason', 'payment_intent_canceled')
   where b.id = p_booking.id;
   perform internal.release_reserve(p_booking, p_booking.amount_minor);
-  if ending = 'failed' then
-    select case when p.status = 'usable' then 'payment_failed' else 'card_unusable' end into reason
-    from public.attempts as a
-    inner join public.payment_methods as p on a.payment_method_id = p.id
-    where a.booking_id = p_booking.id
-    order by a.ordinal desc
-    limit 1;
+  -- A fault of ours is no reason to stop the user's campaign; a card that was declined is.
+  select case when p.status = 'usable' then 'payment_failed' else 'card_unusable' end into reason
+  from public.attempts as a
+  inner join public.payment_methods as p on a.payment_method_id = p.id
+  where a.booking_id = p_booking.id and (a.status = 'declined' or p_booking.failure_code = 'authentication_expired')
+  order by a.ordinal desc
+  limit 1;
+  if ending = 'failed' and reason is not null then
     paused := internal.pause_campaign(p_booking.campaign_id, reason);
   end if;
   perform internal.notify_user(
@@ -239,7 +240,8 @@ begin
       return 'next_card';
     end if;
   end if;
-  if category = 'retry_later' and not blocks_card then
+  -- A cardholder who authenticated and was declined all the same is told now; off-session it would be asked for again.
+  if category = 'retry_later' and not blocks_card and p_booking.status = 'charging' then
     select
       count(*) filter (where a.booking_id = p_booking.id),
       count(*) filter (where a.created_at > internal.clock() - interval '30 days' and a.status <> 'succeeded')

@@ -40,6 +40,12 @@ begin
         perform internal.problem(409, 'campaign_not_active');
       end if;
     when 'resume' then
+      if
+        campaign.pause_reason = 'dispute'
+        and exists (select from public.disputes as d where d.user_id = auth.uid() and d.closed_at is null)
+      then
+        perform internal.problem(409, 'dispute_open');
+      end if;
       if campaign.status = 'paused' and campaign.expires_at > internal.clock() then
         update public.campaigns as c set status = 'active', pause_reason = null where c.id = p_id
         returning * into campaign;

@@ -47,6 +47,7 @@ CATALOGUE: Final[dict[str, Kind]] = {
     "booking_not_cancellable": Kind(409, "The booking cannot be cancelled any more"),
     "booking_not_authorized": Kind(409, "The booking holds no money to capture or release"),
     "booking_not_refundable": Kind(409, "The booking has no payment to give back"),
+    "dispute_open": Kind(409, "A payment is disputed; campaigns rest until that is settled"),
     "booking_under_review": Kind(409, "The payment is under review"),
     "already_captured": Kind(409, "The hold was captured with another amount"),
     "refund_exceeds_charge": Kind(409, "More than is left of the charge cannot be refunded"),

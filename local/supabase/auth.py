@@ -19,7 +19,7 @@ from local.supabase.errors import ApiError
 from local.supabase.gateway import bearer_token
 from local.supabase.passwords import verify_password
 from local.supabase.settings import Settings
-from local.supabase.tokens import Claims, TokenSigner, TokenVerifier, mint_user_token
+from local.supabase.tokens import Claims, TokenVerifier, mint_user_token
 
 _API_VERSION_HEADER = "x-supabase-api-version"
 _CODES_SINCE = "2024-01-01"
@@ -76,11 +76,6 @@ class Auth:
         self._settings = settings
         self._pool = pool
         self._verifier = verifier
-        self._signer = TokenSigner(
-            jwt_secret=settings.jwt_secret,
-            issuer=settings.token_issuer,
-            signing_key=settings.signing_key,
-        )
 
     def jwks(self) -> dict[str, object]:
         """Return the public keys; none when tokens are signed with the shared secret."""
@@ -159,7 +154,7 @@ class Auth:
         )
         lifetime, now = self._settings.token_lifetime_seconds, int(time())
         access_token = mint_user_token(
-            self._signer,
+            self._settings.signer,
             user_id=user["id"],
             email=user["email"],
             lifetime_seconds=lifetime,

@@ -20,19 +20,26 @@ _RELOAD_CHANNEL = "pgrst"
 _LISTEN_SECONDS = 0.1  # how long a stop may take
 
 
+_ROLE_SETTINGS = """
+select set_config(settable.name, substr(own.entry, strpos(own.entry, '=') + 1), false)
+from pg_roles
+cross join unnest(rolconfig) as own (entry)
+join pg_settings as settable on settable.name = split_part(own.entry, '=', 1) and settable.context = 'user'
+where rolname = %s
+"""
+
+
 def _become_api_role(connection: Connection[Row]) -> None:
     """Let a superuser's connection be the API's login role, with that role's own settings, as if it had logged in."""
     row = connection.execute(
-        "select usesuper, session_user = %s, (select rolconfig from pg_roles where rolname = %s), "
-        "exists (select from pg_roles where rolname = %s) from pg_user where usename = session_user",
-        [API_ROLE, API_ROLE, API_ROLE],
+        "select from pg_roles as self join pg_roles as api on api.rolname = %s "
+        "where self.rolname = session_user and self.rolsuper",
+        [API_ROLE],
     ).fetchone()
-    if row is None or not row[0] or row[1] or not row[3]:
+    if row is None:
         return
     connection.execute(sql.SQL("set session authorization {}").format(sql.Identifier(API_ROLE)))
-    for setting in row[2] or []:
-        name, _, value = setting.partition("=")
-        connection.execute("select set_config(%s, %s, false)", [name, value])
+    connection.execute(_ROLE_SETTINGS, [API_ROLE])
 
 
 class Pool:

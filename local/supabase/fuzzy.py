@@ -1,10 +1,10 @@
 """The "perhaps you meant" of PostgREST's hints: the closest name of a set.
 
 Source: the Haskell package fuzzyset 0.2 (a port of fuzzyset.js) with its defaults: grams of 3, then of 2 characters,
-the candidates then ranked by Levenshtein distance, at least 0.33 alike.
+the candidates then ranked by Levenshtein distance, at least 0.33 alike. Of equally close names PostgREST takes one by
+the order of a hash table, this the first in the list.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable
 from math import sqrt
@@ -14,8 +14,7 @@ _CANDIDATES = 50
 
 
 def _grams(text: str, size: int) -> Counter[str]:
-    padded = "-" + re.sub(r"[^a-zA-Z0-9À-ÿ, ]+", "", text.lower()) + "-"
-    padded += "-" * (size - len(padded))
+    padded = "-" + "".join(c for c in text if c.isalnum() or c.isspace() or c == ",") + "-"
     return Counter(padded[at : at + size] for at in range(len(padded) - size + 1))
 
 

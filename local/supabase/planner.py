@@ -167,65 +167,69 @@ def _typed_columns(table: Table, names: frozenset[str]) -> list[Column]:
     return columns
 
 
-def _plan_change(catalog: Catalog, request: Request) -> Plan:
-    table = find_table(catalog, request.schema, request.resource)
+def _write_change(writer: Writer, request: Request, table: Table, returning: list[str]) -> None:
+    """Write the statement that changes the table."""
     preferences, query = request.preferences, request.query
-    root = plan_tree(
-        catalog,
-        schema=table.schema,
-        table=table.name,
-        query=query,
-        from_source=True,
-        filter_root=False,
-        max_rows=None,
-    )
-    shown = preferences.representation in ("representation", "headers-only")
-    returning = needed_columns(root, table.primary_key) if shown else []
     conditions = [
         *(condition for path, condition in query.filters if not path),
         *(logic for _, logic in query.logic),
     ]
-    defaults = preferences.missing == "default"
-    conflict = query.on_conflict if query.on_conflict is not None else table.primary_key
-    if (
-        table.is_view
-        and request.action == "insert"
-        and (
-            preferences.representation == "headers-only"
-            or (preferences.resolution is not None and query.on_conflict is None)
-        )
-    ):
-        raise not_supported("primary keys of views")
-    writer = Writer(catalog)
-    writer.query.raw("with pgrst_source as (")
     if request.action == "delete":
         writer.delete(table, conditions, returning)
-    else:
-        body = request.body or Body("[]", frozenset())
-        columns = _typed_columns(table, body.keys)
-        if request.action == "insert":
-            writer.insert(
-                table,
-                columns,
-                body,
-                returning,
-                resolution=preferences.resolution,
-                conflict=conflict,
-                defaults=defaults,
-            )
-        else:
-            writer.update(table, columns, body, conditions, returning, defaults=defaults)
+        return
+    body = request.body or Body("[]", frozenset())
+    columns = _typed_columns(table, body.keys)
+    defaults = preferences.missing == "default"
+    if request.action == "update":
+        writer.update(table, columns, body, conditions, returning, defaults=defaults)
+        return
+    if table.is_view and (preferences.resolution is not None and query.on_conflict is None):
+        raise not_supported("primary keys of views")
+    conflict = query.on_conflict if query.on_conflict is not None else table.primary_key
+    writer.insert(
+        table,
+        columns,
+        body,
+        returning,
+        resolution=preferences.resolution,
+        conflict=conflict,
+        defaults=defaults,
+    )
+
+
+def _inserted_and_location(request: Request, table: Table) -> str:
+    """Return the expressions of how many rows were new, and where the one new row is to be found."""
+    inserting = request.action == "insert"
+    merging = inserting and request.preferences.resolution == "merge-duplicates"
+    inserted = "nullif(current_setting('pgrst.inserted', true), '')::bigint" if merging else "null::bigint"
+    locating = inserting and request.preferences.representation == "headers-only"
+    if locating and table.is_view:
+        raise not_supported("primary keys of views")
+    return f"{inserted}, {location_sql(table) if locating else 'null::text[]'}"
+
+
+def _plan_change(catalog: Catalog, request: Request) -> Plan:
+    table = find_table(catalog, request.schema, request.resource)
+    root = plan_tree(
+        catalog,
+        schema=table.schema,
+        table=table.name,
+        query=request.query,
+        from_source=True,
+        filter_root=False,
+        max_rows=None,
+    )
+    representation = request.preferences.representation
+    full = representation == "representation"
+    returning = needed_columns(root, table.primary_key) if full or representation == "headers-only" else []
+    writer = Writer(catalog)
+    writer.query.raw("with pgrst_source as (")
+    _write_change(writer, request, table, returning)
     _check_preferences(request)
     media = negotiate(request.accept)
-    full = preferences.representation == "representation"
     writer.query.raw(") select ")
     _finish(writer, body_sql(media, None, wanted=full), "null::bigint, count(_postgrest_t)")
-    inserting = request.action == "insert"
-    merging = inserting and preferences.resolution == "merge-duplicates"
-    inserted = "nullif(current_setting('pgrst.inserted', true), '')::bigint" if merging else "null::bigint"
-    locating = inserting and preferences.representation == "headers-only"
-    location = location_sql(table) if locating else "null::text[]"
-    writer.query.raw(f"{inserted}, {location} from (")
+    writer.query.raw(f"{_inserted_and_location(request, table)} from (")
     if full:
         writer.read(root)
     else:
@@ -235,6 +239,6 @@ def _plan_change(catalog: Catalog, request: Request) -> Plan:
         writer.query,
         media,
         read_only=False,
-        limits_affected=not inserting,
-        has_conflict_target=bool(table.primary_key) or query.on_conflict is not None,
+        limits_affected=request.action != "insert",
+        has_conflict_target=bool(table.primary_key) or request.query.on_conflict is not None,
     )

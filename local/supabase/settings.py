@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from local.supabase.tokens import SigningKey
+from local.supabase.tokens import SigningKey, TokenSigner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,3 +29,8 @@ class Settings:
     def token_issuer(self) -> str:
         """The `iss` of sign-in tokens: `<url>/auth/v1`, as Supabase's, unless another was given."""
         return self.issuer or f"{self.url}/auth/v1"
+
+    @property
+    def signer(self) -> TokenSigner:
+        """What signs tokens that this stand-in accepts."""
+        return TokenSigner(jwt_secret=self.jwt_secret, issuer=self.token_issuer, signing_key=self.signing_key)

@@ -1,6 +1,7 @@
 """A Postgres with a bootstrapped database to copy, and stand-ins over such copies."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import count
@@ -40,6 +41,21 @@ def make_database(postgres: PostgresServer) -> Callable[[str], str]:
         return url
 
     return make
+
+
+def pid_of_running(database_url: str, text: str, request: "Future[httpx.Response]") -> int:
+    """Wait until Postgres runs a statement with this text in it; return the backend's process id.
+
+    Fails with the answer of the request that should have started it, when that is there before.
+    """
+    query = (
+        "select pid, pg_sleep(0.01) from pg_stat_activity where datname = current_database() and state = 'active' "
+        "and query like %s and pid <> pg_backend_pid()"
+    )
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        while (row := connection.execute(query, [f"%{text}%"]).fetchone()) is None:
+            assert not request.done(), request.result().text
+        return int(row[0])
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
-import psycopg
 import pytest
 
 from local.postgres import PostgresServer
 from local.supabase.bootstrap import apply_bootstrap
-from tests.local.supabase.conftest import StandIn, StartStandIn
+from tests.local.supabase.conftest import StandIn, StartStandIn, pid_of_running
 
 MakeDatabase = Callable[[str], str]
 
@@ -27,6 +26,16 @@ def project(make_database: MakeDatabase, start_stand_in: StartStandIn) -> StandI
         "create table children (id int primary key, parent_id int references parents deferrable initially deferred)"
     )
     return start_stand_in(url)
+
+
+@pytest.mark.parametrize(("role", "timeout"), [("service_role", "8s"), ("authenticated", "8s"), ("anon", "3s")])
+def test_statements_have_the_time_of_their_role(project: StandIn, role: str, timeout: str) -> None:
+    project.sql(
+        "create or replace function limits() returns text language sql stable as $$ select "
+        "concat_ws(' ', session_user, current_setting('statement_timeout'), current_setting('lock_timeout')) $$"
+    )
+    answer = project.rest("POST", "/rpc/limits", json={}, headers=project.role_headers(role))
+    assert answer.json() == f"authenticator {timeout} 8s"
 
 
 def test_thirty_callers_at_once(project: StandIn) -> None:
@@ -70,15 +79,8 @@ def test_a_connection_ended_by_an_administrator_is_replaced(project: StandIn) ->
     """The caller who was using it hears of it, the next one does not."""
     with ThreadPoolExecutor(1) as pool:
         napping = pool.submit(project.rest, "POST", "/rpc/nap", json={"s": 5})
-        with psycopg.connect(project.database_url, autocommit=True) as admin:
-            ended = False
-            while not ended:
-                row = admin.execute(
-                    "select coalesce(bool_or(pg_terminate_backend(pid)), false) from pg_stat_activity "
-                    "where datname = current_database() and query like '%nap%' and pid <> pg_backend_pid() "
-                    "and state = 'active'"
-                ).fetchone()
-                ended = row is not None and row[0]
+        pid = pid_of_running(project.database_url, "nap", napping)
+        project.sql(f"select pg_terminate_backend({pid})")
         answer = napping.result()
     assert (answer.status_code, answer.json()["code"]) == (503, "57P01")
     assert project.rest("POST", "/rpc/add", json={"a": 1, "b": 1}).json() == 2

@@ -9,11 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
-import psycopg
 import pytest
 
 from local.postgres import free_port
-from tests.local.supabase.conftest import JWT_SECRET
+from tests.local.supabase.conftest import JWT_SECRET, pid_of_running
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -70,22 +69,12 @@ def test_it_takes_the_port_it_is_told(start: Start, http: httpx.Client) -> None:
     assert http.get(f"{url}/auth/v1/health").status_code == 200
 
 
-def wait_until_running(database_url: str, what: str) -> None:
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        query = (
-            "select from pg_stat_activity where datname = current_database() and state = 'active' "
-            "and query like %s and pid <> pg_backend_pid()"
-        )
-        while connection.execute(query, [f"%{what}%"]).fetchone() is None:
-            pass
-
-
 def test_a_statement_under_way_is_cancelled(start: Start, database_url: str) -> None:
     process = start()
     url = announced(process)
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(httpx.post, f"{url}/rest/v1/rpc/nap", json={"s": 30}, timeout=40)
-        wait_until_running(database_url, "nap")
+        pid_of_running(database_url, "nap", asking)
         process.terminate()
         assert process.wait(timeout=8) == 0
         assert asking.exception() is not None or asking.result().status_code == 500

@@ -80,9 +80,13 @@ def settle(
         holds.plan_expiry(world, intent, charge)
     else:
         intent |= {"status": "succeeded", "amount_received": intent["amount"]}
+        at_once = intent["capture_method"] == "automatic"
+        if at_once:
+            charges.book(world, charge)
         world.emit("charge.succeeded", charge)
         world.emit("payment_intent.succeeded", intent)
-        charges.settle(world, charge)
+        if not at_once:
+            charges.book_later(world, charge)
     aftermath.after_charge(world, intent, charge, authenticated=verdict.authenticated)
 
 

@@ -172,21 +172,24 @@ def _three_d_secure(world: StripeWorld) -> Json:
     }
 
 
-def settle(world: StripeWorld, charge: Json) -> None:
-    """Put a captured charge on the balance.
+def book(world: StripeWorld, charge: Json) -> None:
+    """Put a captured charge on the balance."""
+    if charge["balance_transaction"] is None:
+        transaction = balance.record(world, "charge", charge["amount_captured"], charge)
+        charge["balance_transaction"] = transaction["id"]
 
-    Captures are asynchronous by default (``automatic_async``): ``charge.succeeded`` has no balance transaction, and
-    ``charge.updated`` brings it (https://docs.stripe.com/payments/payment-intents/asynchronous-capture).
+
+def book_later(world: StripeWorld, charge: Json) -> None:
+    """The same for asynchronous captures, the default: ``charge.updated`` brings the balance transaction.
+
+    https://docs.stripe.com/payments/payment-intents/asynchronous-capture
     """
 
-    def book() -> None:
-        if charge["balance_transaction"] is None:
-            transaction = balance.record(world, "charge", charge["amount_captured"], charge)
-            charge["balance_transaction"] = transaction["id"]
-            previous = {"balance_transaction": None, "receipt_url": charge["receipt_url"]}
-            world.emit("charge.updated", charge, previous)
+    def happen() -> None:
+        book(world, charge)
+        world.emit("charge.updated", charge, {"balance_transaction": None})
 
-    world.schedule.after(0, book)
+    world.schedule.after(0, happen)
 
 
 def retrieve(world: StripeWorld, call: Call) -> Json:

@@ -259,7 +259,7 @@ def capture(world: StripeWorld, call: Call) -> Json:
     intent |= {"status": "succeeded", "amount_capturable": 0, "amount_received": amount}
     world.emit("charge.captured", charge)
     world.emit("payment_intent.succeeded", intent)
-    charges.settle(world, charge)
+    charges.book_later(world, charge)
     return intent
 
 

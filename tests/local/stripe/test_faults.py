@@ -12,7 +12,7 @@ import requests
 import stripe
 
 from local.stripe.faults import Faults
-from tests.local.stripe.conftest import client_for
+from tests.local.stripe.conftest import SECRET_KEY, client_for
 
 if TYPE_CHECKING:
     from tests.local.stripe.conftest import Account
@@ -47,6 +47,21 @@ def test_a_lost_answer(served: Account, kind: str, happened: int) -> None:
     intent = served.charge(customer, method, options=key)
     assert intent.status == "succeeded"
     assert len(served.world.charges) == 1
+
+
+# The SDK's own httpx client (16.1.0) posts in a way that httpx 0.28 deprecates.
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+@pytest.mark.parametrize("kind", ["drop_before", "drop_after"])
+def test_a_lost_answer_seen_through_httpx(served: Account, kind: str) -> None:
+    """The functions use the SDK's httpx client."""
+    http = stripe.HTTPXClient(timeout=5, allow_sync_methods=True)
+    client = stripe.StripeClient(SECRET_KEY, base_addresses={"api": served.url}, http_client=http)
+    break_next(served, kind, match="/v1/customers$")
+    with pytest.raises(stripe.APIConnectionError):
+        client.v1.customers.create({"name": "Ada"}, {"idempotency_key": "k"})
+    assert client.v1.customers.create({"name": "Ada"}, {"idempotency_key": "k"}).name == "Ada"
+    assert len(served.world.customers) == 1
+    http.close()  # type: ignore[no-untyped-call] # so in the SDK
 
 
 def test_a_client_that_does_not_wait(served: Account) -> None:

@@ -42,6 +42,15 @@ def test_a_saved_card_is_charged(served: Account) -> None:
     ]
 
 
+def test_a_synchronous_capture_is_booked_at_once(account: Account) -> None:
+    customer = account.customer()
+    method = account.save_card(customer, "pm_card_visa")
+    intent = account.charge(customer, method, capture_method="automatic", expand=["latest_charge.balance_transaction"])
+    assert isinstance(intent.latest_charge, stripe.Charge)
+    assert isinstance(intent.latest_charge.balance_transaction, stripe.BalanceTransaction)
+    assert "charge.updated" not in account.event_types()
+
+
 def test_set_up_memory(account: Account) -> None:
     """…3155 asks off-session only until an authenticated set-up; attaching alone is none."""
     customer = account.customer()

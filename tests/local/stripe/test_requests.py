@@ -71,10 +71,11 @@ def test_minimum_amounts(account: Account, currency: str, too_little: int, enoug
     assert account.v1.payment_intents.create({"amount": enough, "currency": currency}).amount == enough
 
 
-def test_three_decimal_currencies_end_in_zero(account: Account) -> None:
+@pytest.mark.parametrize(("currency", "odd", "even"), [("kwd", 1005, 1010), ("isk", 15050, 15100), ("jpy", 0, 51)])
+def test_amounts_that_a_currency_cannot_have(account: Account, currency: str, odd: int, even: int) -> None:
     with pytest.raises(stripe.InvalidRequestError):
-        account.v1.payment_intents.create({"amount": 1005, "currency": "kwd"})
-    assert account.v1.payment_intents.create({"amount": 1010, "currency": "kwd"}).amount == 1010
+        account.v1.payment_intents.create({"amount": odd, "currency": currency})
+    assert account.v1.payment_intents.create({"amount": even, "currency": currency}).amount == even
 
 
 def test_what_the_stand_in_does_not_do_is_said(account: Account) -> None:

@@ -53,8 +53,6 @@ _CLUSTER = pytest.StashKey[Cluster]()
 
 
 _SKIPS: list[tuple[str, str]] = []
-_ONLY_ROOT = "only root"
-"""How the reason of a skip begins that an ordinary user has every right to."""
 
 _LOOP = pytest.StashKey[asyncio.AbstractEventLoop]()
 
@@ -73,10 +71,11 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def _wrong_skips(config: pytest.Config) -> list[tuple[str, str]]:
-    """What was skipped although, with AUTOBOOK_NO_SKIPS as in CI, it had to run."""
+    """What was skipped although, with AUTOBOOK_NO_SKIPS as in CI, it had to run: all but what needs another user."""
     if not os.environ.get("AUTOBOOK_NO_SKIPS") or hasattr(config, "workerinput"):
         return []
-    return [skip for skip in _SKIPS if os.geteuid() == 0 or not skip[1].startswith(_ONLY_ROOT)]
+    allowed = "only an ordinary user" if os.geteuid() == 0 else "only root"
+    return [skip for skip in _SKIPS if not skip[1].startswith(allowed)]
 
 
 @pytest.hookimpl(trylast=True)

@@ -137,7 +137,7 @@ def test_keys_have_the_shapes_of_real_ones(stack: LocalStack) -> None:
     assert not any(secret in repr(keys) for secret in (keys.stripe_secret, keys.supabase_secret, *keys.signing_secrets))
 
 
-def test_it_starts_in_five_seconds(checkout: Checkout) -> None:
+def test_it_starts_within_seconds(checkout: Checkout) -> None:
     started = time.monotonic()
     checkout.wait_until_up(checkout.start())
     # The other worker has the second core: alone it takes half of this.

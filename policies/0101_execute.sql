@@ -35,4 +35,5 @@ grant execute on function public.events_seen_until(timestamptz) to service_role;
 grant execute on function public.unsettled_payments(jsonb) to service_role;
 grant execute on function public.invariant_breaches() to service_role;
 grant execute on function public.report_breaches(jsonb) to service_role;
+grant execute on function public.audit_breaches() to service_role;
 grant execute on function public.receive_event(jsonb) to service_role;

@@ -36,4 +36,6 @@ grant execute on function public.unsettled_payments(jsonb) to service_role;
 grant execute on function public.invariant_breaches() to service_role;
 grant execute on function public.report_breaches(jsonb) to service_role;
 grant execute on function public.audit_breaches() to service_role;
+grant execute on function public.export_user(uuid) to service_role;
+grant execute on function public.erase_user(uuid) to service_role;
 grant execute on function public.receive_event(jsonb) to service_role;

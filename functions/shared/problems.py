@@ -48,6 +48,7 @@ CATALOGUE: Final[dict[str, Kind]] = {
     "booking_not_authorized": Kind(409, "The booking holds no money to capture or release"),
     "booking_not_refundable": Kind(409, "The booking has no payment to give back"),
     "dispute_open": Kind(409, "A payment is disputed; campaigns rest until that is settled"),
+    "payments_under_way": Kind(409, "Payments, refunds or disputes are still under way"),
     "booking_under_review": Kind(409, "The payment is under review"),
     "already_captured": Kind(409, "The hold was captured with another amount"),
     "refund_exceeds_charge": Kind(409, "More than is left of the charge cannot be refunded"),

@@ -28,7 +28,7 @@ from functions.shared.settings import SettingsError
 BODY_LIMIT_BYTES = 256 * 1024
 """Four times the largest body that an honest caller sends (a batch of offers); API Gateway itself stops at 10 MB."""
 
-_REQUEST_ID = re.compile(r"^[A-Za-z0-9._=-]{8,128}$")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._=-]{8,128}")
 _BodyModel = TypeVar("_BodyModel")
 _QueryModel = TypeVar("_QueryModel")
 
@@ -134,7 +134,9 @@ class Api:
         routes += [
             Route(operation.path, _endpoint(operation), methods=[operation.method]) for operation in self.operations
         ]
-        return Starlette(routes=routes, exception_handlers={HTTPException: _http_exception})
+        app = Starlette(routes=routes, exception_handlers={HTTPException: _http_exception})
+        app.router.redirect_slashes = False  # it would send callers to the host that they named themselves
+        return app
 
     def handler(self) -> Mangum:
         """The Lambda handler for API Gateway HTTP API events. Lifespan is off: Mangum would run it on every call."""
@@ -160,6 +162,7 @@ def _endpoint(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
             try:
                 raw_body = await request.body()
                 answer = operation.run(_call(operation, request, raw_body, request_id))
+                response = _json(answer.status, answer.body, request_id, answer.headers)
             except Problem as problem:
                 logs.log(
                     logging.ERROR if problem.kind.status >= 500 else logging.INFO,
@@ -172,7 +175,7 @@ def _endpoint(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
                 logs.logger.exception("unexpected error")
                 return _problem(Problem("internal_error"), request_id)
             logs.log(logging.INFO, "answered", status=answer.status)
-            return _json(answer.status, answer.body, request_id, answer.headers)
+            return response
 
     return endpoint
 
@@ -241,7 +244,7 @@ def _invalid(error: ValidationError, where: str) -> Problem:
 def _request_id(request: Request) -> str:
     event = request.scope.get("aws.event") or {}
     given = event.get("requestContext", {}).get("requestId")
-    return given if isinstance(given, str) and _REQUEST_ID.match(given) else uuid4().hex
+    return given if isinstance(given, str) and _REQUEST_ID.fullmatch(given) else uuid4().hex
 
 
 def _json(status: int, body: Any, request_id: str, headers: dict[str, str] | None = None) -> Response:

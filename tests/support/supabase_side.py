@@ -1,0 +1,70 @@
+"""Supabase as a test sees it: the stand-in's control routes, and supabase-py with anybody's token."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from supabase import Client, ClientOptions, create_client
+
+from local.stack import LocalStack
+from tests.support.http import connection
+
+REST = "/rest/v1/"
+
+
+class SupabaseSide:
+    """The stand-in of one stack."""
+
+    def __init__(self, stack: LocalStack) -> None:
+        self._project = stack.supabase
+        self._control = connection(f"{stack.supabase.url}/_control")
+        self._disturbed = False
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._control.close()
+
+    def client(self, token: str | None = None) -> Client:
+        """supabase-py as a browser has it: the publishable key, and a user's token or none."""
+        options = ClientOptions(auto_refresh_token=False, persist_session=False)
+        made = create_client(self._project.url, self._project.publishable_key, options)
+        if token is not None:
+            made.postgrest.auth(token)
+        return made
+
+    def service(self) -> Client:
+        """supabase-py with the functions' own key."""
+        return create_client(self._project.url, self._project.secret_key)
+
+    @contextmanager
+    def watched(self) -> Iterator[list[str]]:
+        """The database requests within the block ("POST rpc/begin_charge"), filled in at its end."""
+        assert self._control.post("/reset").is_success
+        seen: list[str] = []
+        yield seen
+        for entry in self._control.get("/requests").json():
+            if entry["path"].startswith(REST):
+                seen += [f"{entry['method']} {entry['path'].removeprefix(REST)}"] * entry["count"]
+
+    def fault(self, path: str, action: str, *, when: str = "before", times: int | None = 1) -> None:
+        """Let a fault strike requests to a path (`local.supabase.control`)."""
+        self._disturbed = True
+        rule = {"match": path, "action": action, "when": when, "times": times}
+        assert self._control.post("/faults", json=[rule]).is_success
+
+    def heal(self) -> None:
+        """Remove every fault."""
+        assert self._control.delete("/faults").is_success
+
+    def calm(self) -> None:
+        """Undo what a test has disturbed."""
+        if self._disturbed:
+            self.heal()
+            self._disturbed = False
+
+
+def rows(answer: Any) -> list[dict[str, Any]]:
+    """The rows of a supabase-py answer."""
+    data = answer.data
+    assert isinstance(data, list)
+    return data

@@ -8,7 +8,7 @@ PY     := .venv/bin/python
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup stack demo test lint format types migrate migrate-status reconcile bench-cold reset-local clean
+.PHONY: help setup stack demo test lint format types migrate migrate-status reconcile audit-verify user-export user-erase bench-cold reset-local clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,15 @@ migrate-status: setup ## Say which migrations DATABASE_URL has, lacks, or has in
 
 reconcile: setup ## Look for what was left open, in the local stack or the environment's project; APPLY=1 does it
 	@exec $(PY) -m local.reconcile $(if $(APPLY),--apply)
+
+audit-verify: setup ## Check the audit log against itself and against the rows
+	@exec $(PY) -m local.people audit-verify
+
+user-export: setup ## Print all that is held of a person: PERSON=<uuid>
+	@exec $(PY) -m local.people user-export $(PERSON)
+
+user-erase: setup ## Clear what identifies a person, keeping the accounts: PERSON=<uuid> YES=1
+	@exec $(PY) -m local.people user-erase $(PERSON) $(if $(YES),--yes)
 
 bench-cold: setup ## Import time of the handlers beside a bare fastapi + mangum + supabase + stripe function
 	@exec $(PY) -m local.bench_cold

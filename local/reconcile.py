@@ -5,15 +5,14 @@ Looks only, unless told `--apply` (`make reconcile APPLY=1`). Exit status 1 when
 
 import argparse
 import json
-import os
 import sys
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-STACK_FILE = Path(__file__).resolve().parent.parent / ".local" / "stack.json"
+from local import environment
+
 TIME_LIMIT_SECONDS = 600
 
 
@@ -27,28 +26,13 @@ class _Context:
         return TIME_LIMIT_SECONDS * 1000
 
 
-def environment_of_stack(stack: dict[str, Any]) -> dict[str, str]:
-    """The settings of functions for the stack that a stack.json describes."""
-    return {
-        "SUPABASE_URL": stack["supabase_url"],
-        "SUPABASE_SECRET_KEY": stack["secret_key"],
-        "STRIPE_API_BASE": stack["stripe_url"],
-        "STRIPE_SECRET_KEY": stack["stripe_secret_key"],
-        **stack.get("queue_environment", {}),
-    }
-
-
 def main() -> int:
     """Run, print what was found, and say honestly how it went."""
     parser = argparse.ArgumentParser(prog="python -m local.reconcile", description=__doc__)
     parser.add_argument("--apply", action="store_true", help="do what is to be done, instead of only saying it")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     arguments = parser.parse_args()
-    if "SUPABASE_URL" not in os.environ:
-        if not STACK_FILE.exists():
-            sys.exit("Name a project by SUPABASE_URL and the other settings, or start `make stack` first.")
-        os.environ.update(environment_of_stack(json.loads(STACK_FILE.read_text())))
-    os.environ.setdefault("LOG_LEVEL", "CRITICAL")
+    environment.choose()
 
     from functions.reconcile.handler import handler  # reads its settings from the environment made above
 

@@ -90,6 +90,12 @@ class StripeGateway:
             if method.customer is not None:
                 raise
 
+    def delete_customer(self, stripe_customer_id: str) -> None:
+        """Delete a Customer with all its cards; one that is gone already is fine. Raises Problem."""
+        customer = _or_problem(lambda: self._client.v1.customers.retrieve(stripe_customer_id))
+        if not customer.to_dict().get("deleted"):
+            _or_problem(lambda: self._client.v1.customers.delete(stripe_customer_id))
+
     # --- money -----------------------------------------------------------------------------------------------------
 
     def charge(self, step: Facts, deadline: Deadline) -> Facts:

@@ -39,13 +39,16 @@ class CardChange:
     """What a card does from now on.
 
     ``behaviour`` is ``heal`` (approve everything), ``document`` (back to what its number is documented to do), a
-    decline code, ``authentication_required``, ``challenge``, ``processing`` (with ``seconds``, and ``then`` as the
+    decline code, ``decline`` (with any ``code`` and ``decline_code``, known or not), ``radar_block``,
+    ``authentication_required``, ``challenge``, ``processing`` (with ``seconds``, and ``then`` as the
     decline it ends in), ``expire`` (declines, and its date has passed), or ``network_update`` (new expiry or digits
     come from the network, and a blocked card works again). ``times`` uses a behaviour up.
     """
 
     behaviour: str
     times: int | None = None
+    code: str = "card_declined"
+    decline_code: str | None = None
     advice_code: Literal["confirm_card_data", "do_not_try_again", "try_again_later"] | None = None
     network_advice_code: str | None = None
     network_decline_code: str | None = None
@@ -161,6 +164,8 @@ def _behaviour(wanted: CardChange) -> Behaviour:
             return Behaviour("approve", times=wanted.times)
         case "challenge":
             return Behaviour("challenge", times=wanted.times)
+        case "radar_block":
+            return Behaviour("radar_block", times=wanted.times)
         case "authentication_required":
             return Behaviour("authentication_required", times=wanted.times)
         case "processing":
@@ -171,7 +176,10 @@ def _behaviour(wanted: CardChange) -> Behaviour:
 
 
 def _decline(code: str, wanted: CardChange) -> Decline:
-    if code not in DECLINES:
+    base = DECLINES.get(code)
+    if code == "decline":
+        base = Decline(wanted.code, wanted.decline_code, "Your card was declined.")
+    if base is None:
         message = f"Unknown behaviour {code!r}: neither a verb nor one of {', '.join(sorted(DECLINES))}."
         raise invalid_param(message, "behaviour")
     given = {
@@ -179,7 +187,7 @@ def _decline(code: str, wanted: CardChange) -> Decline:
         "network_advice_code": wanted.network_advice_code,
         "network_decline_code": wanted.network_decline_code,
     }
-    return replace(DECLINES[code], **{name: value for name, value in given.items() if value is not None})
+    return replace(base, **{name: value for name, value in given.items() if value is not None})
 
 
 def _charge_of(world: StripeWorld, charge: str | None, payment_intent: str | None) -> Json:

@@ -240,6 +240,10 @@ def _view_routes(world: StripeWorld) -> list[tuple[str, str, Endpoint]]:
             world.requests.clear()
         return Response(status_code=204)
 
+    async def reset(_: Request) -> Response:
+        world.reset()
+        return Response(status_code=204)
+
     async def books(_: Request) -> Response:
         """Every object by kind; client secrets are left out."""
         with world.lock:
@@ -254,6 +258,7 @@ def _view_routes(world: StripeWorld) -> list[tuple[str, str, Endpoint]]:
     return [
         ("GET", "/requests", requests),
         ("DELETE", "/requests", forget),
+        ("POST", "/reset", reset),
         ("GET", "/books", books),
         ("GET", "/cards", cards),
     ]

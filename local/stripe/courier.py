@@ -66,7 +66,7 @@ class Courier:
     async def _send(self, client: httpx.AsyncClient, delivery: Delivery) -> None:
         async with self._slots:
             with self._world.lock:
-                if delivery.endpoint_id not in self._world.webhooks.endpoints:
+                if not self._world.webhooks.is_open(delivery):
                     return
                 request = self._world.webhooks.request_for(delivery)
             status: int | None = None

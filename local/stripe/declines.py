@@ -76,7 +76,8 @@ DECLINES: dict[str, Decline] = {
     "withdrawal_count_limit_exceeded": _issuer("withdrawal_count_limit_exceeded", _LATER, "65"),
     "merchant_blacklist": _issuer("merchant_blacklist", _NEVER, None),
     "approve_with_id": _issuer("approve_with_id", _LATER, "08"),
-    "expired_card": Decline("expired_card", "expired_card", "Your card has expired.", _CHECK, "54"),
+    # With both advices, as the example in https://docs.stripe.com/declines has them.
+    "expired_card": Decline("expired_card", "expired_card", "Your card has expired.", _CHECK, "54", "03"),
     "incorrect_cvc": Decline("incorrect_cvc", "incorrect_cvc", "Your card's security code is incorrect.", _CHECK, "N7"),
     "incorrect_zip": Decline(
         "incorrect_zip", "incorrect_zip", "The zip code you supplied failed validation.", _CHECK, None

@@ -17,10 +17,11 @@ Answer = Literal["approve", "decline", "challenge", "block", "process"]
 class Behaviour:
     """How a card acts from now on instead of by its number; ``times`` uses it up.
 
-    ``kind`` is approve, decline, authentication_required (off-session), challenge (on-session and off), or processing.
+    ``kind`` is approve, decline, radar_block, authentication_required (off-session), challenge (on-session and off),
+    or processing.
     """
 
-    kind: Literal["approve", "decline", "authentication_required", "challenge", "processing"]
+    kind: Literal["approve", "decline", "radar_block", "authentication_required", "challenge", "processing"]
     decline: Decline | None = None
     times: int | None = None
     seconds: float = 1.0
@@ -142,6 +143,8 @@ def _by_behaviour(behaviour: Behaviour, *, off_session: bool, authenticated: boo
             return APPROVED
         case "decline":
             return Verdict("decline", behaviour.decline or DECLINES["generic_decline"])
+        case "radar_block":
+            return BLOCKED
         case "processing":
             return Verdict("process", behaviour.decline, seconds=behaviour.seconds)
         case "authentication_required" | "challenge":

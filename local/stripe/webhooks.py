@@ -150,10 +150,14 @@ class Webhooks:
         }
         return WebhookRequest(endpoint["url"], body, headers)
 
+    def is_open(self, delivery: Delivery) -> bool:
+        """Whether a delivery is still owed: its endpoint may be gone, or the world begun anew."""
+        return self._open.get(delivery.id) is delivery
+
     def finished(self, delivery: Delivery, status: int | None) -> None:
         """Record an attempt; without a 2xx the delivery is tried again until the schedule is used up."""
         delivery.attempts.append(Attempt(self.real_clock(), status))
-        if delivery.endpoint_id not in self.endpoints:
+        if not self.is_open(delivery):
             return
         if status is not None and 200 <= status < 300:
             self._close(delivery, "delivered")

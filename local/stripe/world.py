@@ -17,6 +17,8 @@ from local.stripe.store import Table
 from local.stripe.webhooks import Webhooks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from local.stripe.issuer import CardState
     from local.stripe.kinds import Json
     from local.stripe.settings import Settings
@@ -54,12 +56,22 @@ class StripeWorld:
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         self.settings = settings
         self.clock = clock or Clock()
-        self.ids = Ids(settings.seed)
         self.lock = threading.RLock()
+        self._begin(wake=lambda: None)
+
+    def reset(self) -> None:
+        """Forget everything, as if just started; only the clock goes on."""
+        with self.lock:
+            self._begin(wake=self.webhooks.wake)
+
+    def _begin(self, wake: Callable[[], None]) -> None:
+        settings = self.settings
+        self.ids = Ids(settings.seed)
         self.schedule = Schedule(self.clock)
         self.idempotency = IdempotencyKeys(self.clock, settings.idempotency_ttl_seconds)
         self.faults = Faults(settings.seed)
         self.webhooks = Webhooks(settings)
+        self.webhooks.wake = wake
         self.requests: deque[Json] = deque(maxlen=_REMEMBERED_REQUESTS)
         self.call = Call()
         self.cards: dict[str, CardState] = {}

@@ -136,10 +136,20 @@ def account() -> Iterator[Account]:
     assert_conforming(world)
 
 
+@pytest.fixture(scope="module")
+def shared_server() -> Iterator[tuple[str, StripeWorld]]:
+    """One server for a module: starting and stopping one takes longer than most tests."""
+    with running(settings()) as (url, world):
+        yield url, world
+
+
 @pytest.fixture
-def served(start: Callable[..., Account]) -> Account:
-    """A stand-in with the usual settings, served over HTTP."""
-    return start()
+def served(shared_server: tuple[str, StripeWorld]) -> Iterator[Account]:
+    """A stand-in with the usual settings, served over HTTP, in which nothing has happened yet."""
+    url, world = shared_server
+    world.reset()
+    yield Account(url, world, client_for(url))
+    assert_conforming(world)
 
 
 @dataclass

@@ -307,6 +307,22 @@ def test_a_card_can_change_its_ways(account: Account) -> None:
     assert account.event_types().count("payment_method.automatically_updated") == 2
 
 
+def test_codes_that_nobody_has_heard_of(account: Account) -> None:
+    customer = account.customer()
+    method = account.save_card(customer, "pm_card_visa")
+    change(account, method, behaviour="decline", decline_code="brand_new_reason", times=1)
+    with pytest.raises(stripe.CardError) as refused:
+        account.charge(customer, method)
+    assert refused.value.error is not None
+    assert (refused.value.code, refused.value.error.decline_code) == ("card_declined", "brand_new_reason")
+    change(account, method, behaviour="radar_block", times=1)
+    with pytest.raises(stripe.CardError) as refused:
+        account.charge(customer, method, expand=["latest_charge"])
+    assert refused.value.error is not None
+    assert account.v1.charges.retrieve(refused.value.error.charge).outcome.type == "blocked"
+    assert account.charge(customer, method).status == "succeeded"
+
+
 def test_a_card_that_takes_its_time(account: Account) -> None:
     customer = account.customer()
     method = account.save_card(customer, "pm_card_visa")

@@ -65,6 +65,16 @@ def test_cards_disputes_warnings_and_reviews(served: Account) -> None:
     assert post(served, "cards/pm_nothing", behaviour="heal").status_code == 404
 
 
+def test_everything_can_be_forgotten(served: Account) -> None:
+    customer = served.customer()
+    post(served, "faults", kind="rate_limit", match="nothing").raise_for_status()
+    assert post(served, "reset").status_code == 204
+    with pytest.raises(stripe.InvalidRequestError):
+        served.v1.customers.retrieve(customer.id)
+    assert served.world.faults.rules == []
+    assert len(served.world.events) == 0
+
+
 def test_requests_are_recorded_without_secrets(served: Account) -> None:
     served.v1.customers.create({"email": "ada@example.com"}, {"idempotency_key": "k"})
     served.v1.customers.create({"email": "ada@example.com"}, {"idempotency_key": "k"})

@@ -83,6 +83,8 @@ class StackOptions:
     """Whether the stand-ins take orders under `/_control`: faults, time, cards."""
     queue_concurrency: int = 2
     queue_visibility_timeout_seconds: int = 10
+    legacy_hs256: bool = False
+    """Whether functions take tokens signed with the project's shared secret, `keys.supabase_jwt_secret`, too."""
     environment: "Mapping[str, str] | None" = None
     """More variables for the functions, or other values for them."""
     state: Path | None = None
@@ -198,7 +200,10 @@ class LocalStack:
             stripe_url=self.stripe_url,
             queue_endpoint=self.queue_endpoint,
             queue_url=self.queue_url,
-        ) | dict(self._options.environment or {})
+        )
+        if self._options.legacy_hs256:
+            self.environment["SUPABASE_JWT_SECRET"] = self.keys.supabase_jwt_secret
+        self.environment |= self._options.environment or {}
         for name in ("local.gateway", "local.queue"):
             self.children[name].tell(self.environment)
         self.children["local.gateway"].announced()

@@ -18,7 +18,8 @@ import psycopg
 import pytest
 
 from local.postgres import free_port
-from local.stack import LocalStack
+from local.stack import LocalStack, StackOptions
+from local.supabase.tokens import TokenSigner, mint_user_token
 
 ROOT = Path(__file__).parents[2]
 CONTRACT = {
@@ -137,11 +138,26 @@ def test_keys_have_the_shapes_of_real_ones(stack: LocalStack) -> None:
     assert not any(secret in repr(keys) for secret in (keys.stripe_secret, keys.supabase_secret, *keys.signing_secrets))
 
 
+def test_tokens_of_the_shared_secret_are_taken_only_when_asked_for(stack: LocalStack) -> None:
+    def status(of: LocalStack) -> int:
+        user = of.demo_users[0]
+        signer = TokenSigner(jwt_secret=of.keys.supabase_jwt_secret, issuer=of.supabase.issuer)
+        token = mint_user_token(signer, user_id=user.id, email=user.email)
+        headers = {"authorization": f"Bearer {token}"}
+        return httpx.get(f"{of.api_url}/campaigns", headers=headers, timeout=30).status_code
+
+    assert status(stack) == 401
+    with LocalStack.start(StackOptions(legacy_hs256=True)) as legacy:
+        assert status(legacy) == 200
+
+
 def test_it_starts_within_seconds(checkout: Checkout) -> None:
-    started = time.monotonic()
-    checkout.wait_until_up(checkout.start())
-    # The other worker has the second core: alone it takes half of this.
-    assert time.monotonic() - started < 10
+    process = checkout.start()
+    checkout.wait_until_up(process)
+    family = [psutil.Process(process.pid), *_family(process)]
+    worked = sum(member.cpu_times().user + member.cpu_times().system for member in family)
+    # On two cores that are ours alone these are about two seconds. By the clock it depends on what else runs.
+    assert worked < 8
 
 
 def test_ctrl_c_leaves_no_process_and_no_file(checkout: Checkout) -> None:

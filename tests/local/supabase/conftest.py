@@ -1,11 +1,10 @@
 """A Postgres with a bootstrapped database to copy, and stand-ins over such copies."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import psycopg
@@ -16,6 +15,9 @@ from local.supabase.app import serving
 from local.supabase.bootstrap import apply_bootstrap
 from local.supabase.settings import Settings
 from local.supabase.tokens import TokenSigner, mint_role_token, mint_user_token
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 JWT_SECRET = "a-secret-of-the-tests-that-is-long-enough"
 ADA = "11111111-1111-1111-1111-111111111111"

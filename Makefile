@@ -8,7 +8,7 @@ PY     := .venv/bin/python
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup stack demo test lint format types migrate migrate-status reconcile audit-verify user-export user-erase bench-cold reset-local clean
+.PHONY: help setup stack demo test lint format types migrate migrate-status function-tokens reconcile audit-verify user-export user-erase bench-cold reset-local clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -39,6 +39,9 @@ migrate: setup ## Apply sql/ and policies/ to DATABASE_URL (direct or session co
 
 migrate-status: setup ## Say which migrations DATABASE_URL has, lacks, or has in another wording
 	@exec $(PY) -m local.migrate status
+
+function-tokens: setup ## Mint a token for each Lambda's database role, for a real project's secret store
+	@exec $(PY) -m local.function_tokens
 
 reconcile: setup ## Look for what was left open, in the local stack or the environment's project; APPLY=1 does it
 	@exec $(PY) -m local.reconcile $(if $(APPLY),--apply)

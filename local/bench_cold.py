@@ -98,7 +98,7 @@ def imports(functions: Iterable[str]) -> dict[str, str]:
 def imports_and_clients(functions: Iterable[str]) -> dict[str, str]:
     """The same with the clients that a first request makes: what is imported late is paid here."""
     made = "import functions.shared.database as database, functions.shared.stripe_gateway as stripe_gateway"
-    clients = f"{made}; database.service('bench'); stripe_gateway.gateway()"
+    clients = f"{made}; database.as_operator('bench'); stripe_gateway.gateway()"
     return {BASE: "import local.bench_hello as hello; hello.make_clients()"} | {
         name: f"import functions.{name}.handler; {clients}" for name in functions
     }

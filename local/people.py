@@ -41,7 +41,7 @@ def main() -> int:
 def _call(function: str, **values: Any) -> Any:
     from functions.shared import database
 
-    return database.service(uuid4().hex).call(function, **values)
+    return database.as_operator(uuid4().hex).call(function, **values)
 
 
 def _show(document: Any) -> int:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from local import gateway
+from local import function_tokens, gateway
 from local.child import Child, ChildFailedError
 from local.migrate import MigrationError, migrate
 from local.postgres import Postgres, open_postgres
@@ -269,6 +269,7 @@ class LocalStack:
             secret_key=self.keys.supabase_secret,
             issuer=issuer,
             database_url=database_url,
+            function_tokens=function_tokens.mint(signer),
         )
 
 

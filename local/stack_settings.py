@@ -2,13 +2,12 @@
 
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
+from local.function_tokens import from_environment
 from local.lambda_runtime import REGION
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _ALPHANUMERIC = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -47,6 +46,7 @@ class HostedSupabase:
     secret_key: str = field(repr=False)
     issuer: str
     database_url: str = field(repr=False)
+    function_tokens: Mapping[str, str] = field(repr=False)
 
     @classmethod
     def from_environment(cls) -> Self | None:
@@ -56,7 +56,10 @@ class HostedSupabase:
             return None
         needed = ("SUPABASE_PUBLISHABLE_KEY", "SUPABASE_SECRET_KEY", "DATABASE_URL")
         missing = [name for name in needed if not os.environ.get(name)]
-        if missing:
+        function_tokens = from_environment(url)
+        if function_tokens is None:
+            missing.append("SUPABASE_JWT_SECRET or SUPABASE_SIGNING_KEY (see `make function-tokens`)")
+        if missing or function_tokens is None:
             raise ValueError(f"SUPABASE_URL is set, so {', '.join(missing)} must be too")
         return cls(
             url=url,
@@ -64,6 +67,7 @@ class HostedSupabase:
             secret_key=os.environ["SUPABASE_SECRET_KEY"],
             issuer=os.environ.get("SUPABASE_JWT_ISSUER") or f"{url}/auth/v1",
             database_url=os.environ["DATABASE_URL"],
+            function_tokens=function_tokens,
         )
 
 
@@ -95,7 +99,7 @@ def function_environment(
     environment: Mapping[str, str] = {
         "SUPABASE_URL": supabase.url,
         "SUPABASE_PUBLISHABLE_KEY": supabase.publishable_key,
-        "SUPABASE_SECRET_KEY": supabase.secret_key,
+        **supabase.function_tokens,
         "SUPABASE_JWT_ISSUER": supabase.issuer,
         "STRIPE_SECRET_KEY": keys.stripe_secret,
         "STRIPE_PUBLISHABLE_KEY": keys.stripe_publishable,

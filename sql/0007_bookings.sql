@@ -20,6 +20,7 @@ create table public.bookings (
   retry_at                 timestamptz,
   capture_before           timestamptz,
   capture_amount_minor     bigint check (capture_amount_minor between 1 and amount_minor),
+  stripe_release_id        text,
   radar_metadata           jsonb not null default '{}',
   leased_until             timestamptz,
   confirmed_at             timestamptz,
@@ -45,6 +46,8 @@ comment on column public.bookings.failure_code is 'Why it failed or was cancelle
 comment on column public.bookings.user_message is 'The sentence for the cardholder, never revealing a fraud reason.';
 comment on column public.bookings.capture_amount_minor is
 'What fulfilment asked to capture; committed before Stripe is called, and never changed, as its key allows one amount.';
+comment on column public.bookings.stripe_release_id is
+'After a partial capture: the Refund by which Stripe books what it released of the hold. No money of the cardholder''s.';
 comment on column public.bookings.radar_metadata is
 'What Radar rules may look at, as it was when the booking began (docs/radar-rules.md).';
 comment on column public.bookings.leased_until is

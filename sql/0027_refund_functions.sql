@@ -25,6 +25,17 @@ begin
   order by (r.stripe_refund_id = p_facts ->> 'stripe_refund_id') desc nulls last
   limit 1
   for update;
+  if not found and booking.capture_amount_minor < booking.amount_minor and (
+    p_facts ->> 'stripe_refund_id' = booking.stripe_release_id
+    or (
+      booking.stripe_release_id is null
+      and (p_facts ->> 'amount_minor')::bigint = booking.amount_minor - booking.capture_amount_minor
+      and p_facts ->> 'refund_id' is null
+    )
+  ) then
+    update public.bookings as b set stripe_release_id = p_facts ->> 'stripe_refund_id' where b.id = booking.id;
+    return null;
+  end if;
   if not found and p_facts ->> 'stripe_refund_id' is not null then
     insert into public.refunds (booking_id, user_id, amount_minor, currency, reason, stripe_refund_id)
     values (
@@ -37,7 +48,8 @@ begin
 end
 $$;
 comment on function internal.find_refund(jsonb) is
-'The refund that facts speak of, its booking and campaign locked; one made in Stripe''s dashboard gets its row here.';
+'The refund that facts speak of, its booking and campaign locked; one made in Stripe''s dashboard gets its row here. Null
+for what is none of ours, and for the Refund by which Stripe books the released part of a partly captured hold.';
 
 create function internal.settle_refund(p_facts jsonb) returns jsonb
 language plpgsql

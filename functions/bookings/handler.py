@@ -14,8 +14,8 @@ from functions.shared.settings import (
     MachineSettings,
     PublishableSettings,
     StripeSettings,
-    SupabaseSettings,
     UserSettings,
+    function_settings,
     read,
 )
 from functions.shared.states import BookingStatus
@@ -25,8 +25,9 @@ from functions.shared.web import Answer, Api, Call, NoQuery
 COLUMNS = ",".join(BookingView.model_fields)
 
 api = Api("bookings")
-for group in (SupabaseSettings, UserSettings, StripeSettings, PublishableSettings, MachineSettings):
+for group in (UserSettings, StripeSettings, PublishableSettings, MachineSettings):
     api.needs(partial(read, group))
+api.needs(partial(function_settings, "bookings"))
 
 
 @api.operation("GET", "/bookings", who="user", query=ListQuery, answers={200: BookingList})

@@ -12,7 +12,7 @@ def carry_out(call: Call[Any, Any], function: str, **arguments: Any) -> Answer:
 
     200 when Stripe's part is done, 202 when it is not known yet: reconcile goes on with it.
     """
-    rows = database.service(call.request_id)
+    rows = database.as_function("bookings", call.request_id)
     begun: dict[str, Any] = rows.call(function, **arguments)
     taken = charging.take_steps(rows, gateway(), call.deadline, begun["next"])
     return Answer(200 if taken.at_rest else 202, taken.booking or begun["booking"])

@@ -22,14 +22,15 @@ from functions.shared.database import Database
 from functions.shared.paging import ListQuery, decode_cursor, list_newest_first, page, uuid_of
 from functions.shared.problems import Problem
 from functions.shared.schemas import ProblemDocument
-from functions.shared.settings import SupabaseSettings, UserSettings, read
+from functions.shared.settings import UserSettings, function_settings, read
 from functions.shared.web import Answer, Api, Call, NoQuery
 
 COLUMNS = ",".join(CampaignView.model_fields)
 
 api = Api("campaigns")
-for group in (SupabaseSettings, UserSettings):
+for group in (UserSettings,):
     api.needs(partial(read, group))
+api.needs(partial(function_settings, "campaigns"))
 
 
 @api.operation("POST", "/campaigns", who="user", body=NewCampaign, answers={201: CampaignView, 409: ProblemDocument})
@@ -107,7 +108,9 @@ for action in ("pause", "resume", "cancel"):
 def stop_all(call: Call[None, NoQuery]) -> Answer:
     """The kill switch: nothing of the caller's is charged any more until a campaign is resumed."""
     user = auth.user(call)
-    return Answer(200, database.service(call.request_id).call("stop_all_campaigns", p_user_id=str(user.id)))
+    return Answer(
+        200, database.as_function("campaigns", call.request_id).call("stop_all_campaigns", p_user_id=str(user.id))
+    )
 
 
 @api.operation("GET", "/campaigns/{id}/preflight", who="user", answers={200: Preflight, 404: ProblemDocument})

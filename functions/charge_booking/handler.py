@@ -12,14 +12,15 @@ from functions.charge_booking.schemas import ChargeRequest
 from functions.shared import auth, charging, database
 from functions.shared.problems import Problem
 from functions.shared.schemas import BookingView, ProblemDocument
-from functions.shared.settings import MachineSettings, StripeSettings, SupabaseSettings, UserSettings, read
+from functions.shared.settings import MachineSettings, StripeSettings, UserSettings, function_settings, read
 from functions.shared.states import BookingStatus
 from functions.shared.stripe_gateway import gateway
 from functions.shared.web import Answer, Api, Call, NoQuery
 
 api = Api("charge-booking")
-for group in (SupabaseSettings, UserSettings, StripeSettings, MachineSettings):
+for group in (UserSettings, StripeSettings, MachineSettings):
     api.needs(partial(read, group))
+api.needs(partial(function_settings, "charge_booking"))
 
 DONE = {BookingStatus.CONFIRMED, BookingStatus.AUTHORIZED}
 
@@ -41,7 +42,7 @@ def charge_booking(call: Call[ChargeRequest, NoQuery]) -> Answer:
     """201 booked, 202 not settled yet, 402 declined for good, 200 when it had been begun before."""
     user = auth.user_or_machine(call)
     charged = charging.charge(
-        database.service(call.request_id),
+        database.as_function("charge_booking", call.request_id),
         gateway(),
         call.deadline,
         campaign_id=call.body.campaign_id,

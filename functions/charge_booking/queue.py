@@ -38,7 +38,7 @@ def _handled(record: dict[str, Any], deadline: Deadline) -> bool:
     with logs.bound(request_id=message_id, campaign_id=str(request.campaign_id), offer_id=request.offer_id):
         try:
             charged = charging.charge(
-                database.service(message_id),
+                database.as_function("charge_booking", message_id),
                 gateway(),
                 deadline,
                 campaign_id=request.campaign_id,

@@ -43,7 +43,7 @@ def notify(_event: dict[str, Any], context: Any) -> dict[str, int]:
     deadline = Deadline.of_lambda(context)
     request_id = str(getattr(context, "aws_request_id", None) or uuid4().hex)
     with logs.bound(request_id=request_id):
-        counts = _send_due(database.service(request_id), deadline)
+        counts = _send_due(database.as_function("notify", request_id), deadline)
         logs.log(logging.INFO, "notifications", **counts)
     return counts
 

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from textwrap import shorten
 from typing import Any, Final
+from unicodedata import category
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -84,31 +85,48 @@ class Notice(_Row):
 
     def words(self, app_url: str) -> dict[str, Any]:
         """What the templates speak of: every name is always there, None where there is nothing to say."""
-        data, card = self.data, self.card
-        title = _one_line(self.campaign.title) if self.campaign else ""
+        data = self.data
+        title = self._title()
         return {
-            "title": title or None,
             "campaign": f"the campaign \N{LEFT DOUBLE QUOTATION MARK}{title}\N{RIGHT DOUBLE QUOTATION MARK}"
             if title
             else "your campaign",
             "campaign_short": shorten(title, 60, placeholder="\N{HORIZONTAL ELLIPSIS}") if title else "your campaign",
             "amount": self._amount() or "an amount",
-            "card": f"{_BRANDS.get(card.brand) or card.brand.capitalize()} ending in {card.last4}" if card else None,
+            "card": self._card(),
             "card_expiry": self._card_expiry(),
             "user_message": _one_line(data.user_message) if data.user_message else None,
             "expires_at": _moment(data.expires_at),
             "retry_at": _moment(data.retry_at),
-            "created_at": _moment(self.created_at),
             "reason": data.reason,
             "campaign_paused": data.campaign_paused,
             "all_cards": data.all,
             "count": data.count,
-            "reference": str(self.booking.id) if self.booking else None,
             "booking_url": f"{app_url}/bookings/{self.booking.id}" if self.booking else f"{app_url}/bookings",
             "campaign_url": f"{app_url}/campaigns/{self.campaign.id}" if self.campaign else f"{app_url}/campaigns",
             "campaigns_url": f"{app_url}/campaigns",
             "cards_url": f"{app_url}/payment-methods",
         }
+
+    def facts(self) -> list[tuple[str, str]]:
+        """What the message is about, as names and values."""
+        facts = {
+            "Campaign": self._title(),
+            "Amount": self._amount(),
+            "Card": self._card(),
+            "Booking": str(self.booking.id) if self.booking else None,
+            "Time": _moment(self.created_at),
+        }
+        return [(name, value) for name, value in facts.items() if value]
+
+    def _title(self) -> str:
+        return _one_line(self.campaign.title) if self.campaign else ""
+
+    def _card(self) -> str | None:
+        if self.card is None:
+            return None
+        brand = _BRANDS.get(self.card.brand) or self.card.brand.replace("_", " ").capitalize()
+        return f"{brand} ending in {self.card.last4}"
 
     def _amount(self) -> str | None:
         """The amount of the message itself, else the booking's price."""
@@ -128,7 +146,7 @@ class Notice(_Row):
 
 def _one_line(text: str) -> str:
     """Text on one line and without control characters: a title is its user's own, and no part of a mail's form."""
-    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    return " ".join("".join(one for one in text if one.isspace() or category(one) != "Cc").split())
 
 
 def _moment(moment: datetime | None) -> str | None:

@@ -59,31 +59,19 @@ def write(notice: Notice, app_url: str) -> Letter:
 
     Raises UnknownKindError, and jinja2.TemplateError for words that are wrong.
     """
-    words = notice.words(app_url)
     try:
         template = _environment().get_template(f"kinds/{notice.kind}.txt")
     except TemplateNotFound:
         raise UnknownKindError(notice.kind) from None
-    said: Any = template.make_module(words)  # what a template sets at its top is the module's to read
+    said: Any = template.make_module(notice.words(app_url))  # what a template sets at its top is the module's to read
     link_text, link_url = said.link
     frame = {
         "subject": said.subject,
         "paragraphs": [" ".join(part.split("\n")) for part in str(said).strip().split("\n\n") if part.strip()],
         "link_text": link_text,
         "link_url": link_url,
-        "facts": _facts(words),
+        "facts": notice.facts(),
         "footer": _FOOTER,
     }
     layout = _environment().get_template
     return Letter(said.subject, layout("letter.txt").render(frame), layout("letter.html").render(frame))
-
-
-def _facts(words: dict[str, Any]) -> list[tuple[str, str]]:
-    facts = {
-        "Campaign": words["title"],
-        "Amount": words["amount"],
-        "Card": words["card"],
-        "Booking": words["reference"],
-        "Time": words["created_at"],
-    }
-    return [(name, value) for name, value in facts.items() if value]

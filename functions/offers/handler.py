@@ -5,19 +5,20 @@ from functools import partial
 from functions.offers.schemas import OffersAnswer, OffersRequest
 from functions.shared import auth, database
 from functions.shared.charge_queue import send_charges
-from functions.shared.settings import MachineSettings, QueueSettings, SupabaseSettings, read
+from functions.shared.settings import MachineSettings, QueueSettings, function_settings, read
 from functions.shared.web import Answer, Api, Call, NoQuery
 
 api = Api("offers")
-for group in (SupabaseSettings, MachineSettings, QueueSettings):
+for group in (MachineSettings, QueueSettings):
     api.needs(partial(read, group))
+api.needs(partial(function_settings, "offers"))
 
 
 @api.operation("POST", "/offers", who="machine", body=OffersRequest, answers={202: OffersAnswer})
 def post_offers(call: Call[OffersRequest, NoQuery]) -> Answer:
     """Store and match in one transaction, then put each match that is to be charged on the queue."""
     auth.machine(call)
-    stored = database.service(call.request_id).call(
+    stored = database.as_function("offers", call.request_id).call(
         "ingest_offers", p_offers=[offer.model_dump(mode="json") for offer in call.body.offers]
     )
     send_charges([(campaign, offer["id"]) for offer in stored for campaign in offer["waiting"]])

@@ -8,15 +8,16 @@ from functions.payment_methods.schemas import Arrangement
 from functions.shared import auth, database
 from functions.shared.paging import ListQuery, list_newest_first, uuid_of
 from functions.shared.schemas import PaymentMethodList, PaymentMethodView, ProblemDocument
-from functions.shared.settings import StripeSettings, SupabaseSettings, UserSettings, read
+from functions.shared.settings import StripeSettings, UserSettings, function_settings, read
 from functions.shared.stripe_gateway import gateway
 from functions.shared.web import Answer, Api, Call, NoQuery
 
 COLUMNS = ",".join(PaymentMethodView.model_fields)
 
 api = Api("payment-methods")
-for group in (SupabaseSettings, UserSettings, StripeSettings):
+for group in (UserSettings, StripeSettings):
     api.needs(partial(read, group))
+api.needs(partial(function_settings, "payment_methods"))
 
 
 @api.operation("GET", "/payment-methods", who="user", query=ListQuery, answers={200: PaymentMethodList})
@@ -56,7 +57,7 @@ def detach(call: Call[None, NoQuery]) -> Answer:
     user = auth.user(call)
     begun = database.as_user(user.token, call.request_id).call("begin_detach", p_id=str(_id(call)))
     gateway().detach_payment_method(begun["stripe_payment_method_id"])
-    database.service(call.request_id).call(
+    database.as_function("payment_methods", call.request_id).call(
         "finish_detach", p_stripe_payment_method_id=begun["stripe_payment_method_id"]
     )
     return Answer(204, None)

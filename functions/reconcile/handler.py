@@ -19,7 +19,7 @@ def reconcile(event: dict[str, Any], context: Any) -> dict[str, Any]:
     logs.set_up()
     request_id = str(getattr(context, "aws_request_id", None) or uuid4().hex)
     apply = event.get("apply", True) is True
-    run = Run(database.service(request_id), gateway(), Deadline.of_lambda(context), apply)
+    run = Run(database.as_function("reconcile", request_id), gateway(), Deadline.of_lambda(context), apply)
     with logs.bound(request_id=request_id):
         return {"apply": run.apply, "jobs": {name: _done(name, run) for name in JOBS}}
 

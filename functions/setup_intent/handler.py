@@ -16,8 +16,8 @@ from functions.shared.schemas import ProblemDocument
 from functions.shared.settings import (
     PublishableSettings,
     StripeSettings,
-    SupabaseSettings,
     UserSettings,
+    function_settings,
     read,
 )
 from functions.shared.stripe_facts import setup_intent_facts
@@ -25,8 +25,9 @@ from functions.shared.stripe_gateway import gateway
 from functions.shared.web import Answer, Api, Call, NoQuery
 
 api = Api("setup-intent")
-for group in (SupabaseSettings, UserSettings, StripeSettings, PublishableSettings):
+for group in (UserSettings, StripeSettings, PublishableSettings):
     api.needs(partial(read, group))
+api.needs(partial(function_settings, "setup_intent"))
 
 
 @api.operation("POST", "/setup-intent", who="user", body=SetupRequest, answers={201: SetupView})
@@ -41,7 +42,7 @@ def create(call: Call[SetupRequest, NoQuery]) -> Answer:
         call.body.consent.terms_version,
         idempotency_key=f"setup-intent:{user.id}:{call.idempotency_key or uuid4()}",
     )
-    database.service(call.request_id).call(
+    database.as_function("setup_intent", call.request_id).call(
         "record_setup_intent",
         p_user_id=str(user.id),
         p_email=user.email,
@@ -81,7 +82,9 @@ def show(call: Call[None, NoQuery]) -> Answer:
     if not rows.rows(rows.table("setup_intents").select("id").eq("id", setup_intent_id)):
         raise Problem("setup_intent_not_found")
     facts = setup_intent_facts(gateway().retrieve_setup_intent(setup_intent_id))
-    settled: dict[str, Any] = database.service(call.request_id).call("settle_setup_intent", p_facts=facts)
+    settled: dict[str, Any] = database.as_function("setup_intent", call.request_id).call(
+        "settle_setup_intent", p_facts=facts
+    )
     return Answer(200, {name: settled[name] for name in SetupResult.model_fields if name in settled})
 
 

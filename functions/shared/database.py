@@ -2,8 +2,8 @@
 
 Only that part of the package is imported: it is half of its import time and all that a function uses. Two kinds of
 client share one pool of connections and nothing else, so that no identity can leak from one invocation to the next:
-`service()` holds the functions' own key, `as_user(token)` is made anew for each request with the user's token, which
-makes row-level security the second lock.
+`as_function()` holds the Lambda's own token, `as_user(token)` is made anew for each request with the user's token,
+which makes row-level security the second lock.
 """
 
 import logging
@@ -17,7 +17,7 @@ from postgrest.exceptions import APIError
 
 from functions.shared.logs import log
 from functions.shared.problems import CATALOGUE, Problem
-from functions.shared.settings import SupabaseSettings, UserSettings, read
+from functions.shared.settings import SupabaseSettings, UserSettings, function_settings, read
 
 TIMEOUT_SECONDS = 5.0
 """A call takes milliseconds; after five seconds the caller is better served by a 503 and a repeat."""
@@ -94,8 +94,15 @@ def _client(url: str, api_key: str, bearer: str, request_id: str) -> SyncPostgre
     )
 
 
-def service(request_id: str) -> Database:
-    """The database as the functions themselves, who may execute functions and nothing else."""
+def as_function(function: str, request_id: str) -> Database:
+    """The database as one Lambda, whose role may execute what that Lambda calls and nothing else."""
+    settings = function_settings(function)
+    token = settings.supabase_function_token.get_secret_value()
+    return Database(_client(settings.supabase_url, settings.supabase_publishable_key, token, request_id))
+
+
+def as_operator(request_id: str) -> Database:
+    """The database as its owner's secret key: for commands by hand, never for a Lambda."""
     settings = read(SupabaseSettings)
     key = settings.supabase_secret_key.get_secret_value()
     return Database(_client(settings.supabase_url, key, key, request_id))

@@ -32,9 +32,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     @classmethod
-    def from_environment(cls) -> Self:
+    def from_environment(cls, **given: str) -> Self:
         """Read and check the group. Raises SettingsError naming each missing or malformed variable."""
-        values = {name: os.environ[name.upper()] for name in cls.model_fields if name.upper() in os.environ}
+        values = {name: os.environ[name.upper()] for name in cls.model_fields if name.upper() in os.environ} | given
         try:
             return cls.model_validate(values)
         except ValidationError as error:
@@ -45,10 +45,30 @@ class Settings(BaseModel):
 
 
 class SupabaseSettings(Settings):
-    """Where the data is, with the functions' own key."""
+    """Where the data is, and the key of the project's owner: for operators' commands, not for functions."""
 
     supabase_url: _Url
     supabase_secret_key: Secret
+
+
+class FunctionSettings(Settings):
+    """Where the data is, with a token for the role of one function. Made by `function_settings`."""
+
+    supabase_url: _Url
+    supabase_publishable_key: str = Field(min_length=8)
+    supabase_function_token: Secret
+
+
+@cache
+def function_settings(function: str) -> FunctionSettings:
+    """The database access of a function, whose token is in SUPABASE_TOKEN_<FUNCTION>. Raises SettingsError.
+
+    The variable carries the function's name because the local stack runs all functions in one process.
+    """
+    name = f"SUPABASE_TOKEN_{function.upper()}"
+    if not os.environ.get(name):
+        raise SettingsError(f"the environment lacks or garbles: {name} (missing)")
+    return FunctionSettings.from_environment(supabase_function_token=os.environ[name])
 
 
 class UserSettings(Settings):

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from functions.shared import charging, database, logs
 from functions.shared.problems import Problem
 from functions.shared.schemas import ProblemDocument
-from functions.shared.settings import StripeSettings, SupabaseSettings, WebhookSettings, read
+from functions.shared.settings import StripeSettings, WebhookSettings, function_settings, read
 from functions.shared.stripe_events.event import Event
 from functions.shared.stripe_events.inbox import receive
 from functions.shared.stripe_gateway import gateway
@@ -18,8 +18,9 @@ from functions.shared.web import Answer, Api, Call, NoQuery
 from functions.webhook.verification import SignatureInvalid, verified_event
 
 api = Api("webhook")
-for group in (SupabaseSettings, StripeSettings, WebhookSettings):
+for group in (StripeSettings, WebhookSettings):
     api.needs(partial(read, group))
+api.needs(partial(function_settings, "webhook"))
 
 
 class Receipt(BaseModel):
@@ -36,7 +37,7 @@ def webhook(call: Call[None, NoQuery]) -> Answer:
     """Take one event."""
     event = _verified(call)
     with logs.bound(event_id=event.id, event_type=event.type):
-        rows = database.service(call.request_id)
+        rows = database.as_function("webhook", call.request_id)
         applied = receive(rows, event)
         logs.log(
             logs.INFO,

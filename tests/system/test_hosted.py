@@ -77,6 +77,8 @@ def test_a_project_takes_the_place_of_postgres_and_stand_in(stack: LocalStack, m
         monkeypatch.setenv("SUPABASE_SECRET_KEY", stack.supabase.secret_key)
         monkeypatch.setenv("SUPABASE_JWT_ISSUER", stack.supabase.issuer)
         monkeypatch.setenv("DATABASE_URL", stack.database_url)
+        for name, token in stack.supabase.function_tokens.items():
+            monkeypatch.setenv(name, token)
         with LocalStack.start() as hosted:
             assert hosted.postgres is None
             assert "local.supabase" not in hosted.children

@@ -60,7 +60,7 @@ class KeySet:
             answer = httpx.get(self._url, timeout=FETCH_TIMEOUT_SECONDS)
             answer.raise_for_status()
             keys = jwt.PyJWKSet.from_dict(answer.json()).keys
-        except (httpx.HTTPError, jwt.PyJWTError, ValueError):
+        except (httpx.HTTPError, jwt.PyJWTError, ValueError, AttributeError, RecursionError):
             return  # the keys we have go on being good; without any, key() says so
         self._keys = {key.key_id: key for key in keys if key.key_id}
         self._fetched_at = now

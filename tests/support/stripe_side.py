@@ -41,6 +41,13 @@ class StripeSide:
         intent = self._page.v1.setup_intents.confirm(intent_id, params)
         return intent.status
 
+    def confirm_payment(self, client_secret: str, card: str) -> str:
+        """Go on with a PaymentIntent as Stripe.js does: its status afterwards."""
+        intent_id = client_secret.partition("_secret_")[0]
+        params: Any = {"client_secret": client_secret, "payment_method": card}
+        intent = self._page.v1.payment_intents.confirm(intent_id, params)
+        return intent.status
+
     def authenticate(self, intent_id: str, outcome: str = "succeed") -> Json:
         """Answer a 3D Secure challenge: the intent afterwards."""
         intent: Json = self.control("POST", "/authenticate", {"intent": intent_id, "outcome": outcome})

@@ -33,6 +33,7 @@ create table public.payment_methods (
   wallet                   text,
   is_default               boolean not null default false,
   backup_position          integer check (backup_position > 0),
+  facts_at                 timestamptz not null default '-infinity',
   created_at               timestamptz not null default now(),
   updated_at               timestamptz not null default now(),
   unique (id, user_id),
@@ -46,6 +47,8 @@ comment on column public.payment_methods.unusable_reason is
 'The decline or event code that made the card unusable; kept from the user because it can reveal a theft.';
 comment on column public.payment_methods.backup_position is
 'Order of the backup chain among the cards that are not the default; null: after all that have one.';
+comment on column public.payment_methods.facts_at is
+'When Stripe made the event that last described the card: an older one changes nothing.';
 create unique index payment_methods_one_default_idx on public.payment_methods (user_id) where is_default;
 create index payment_methods_user_idx on public.payment_methods (user_id, backup_position, created_at);
 

@@ -23,6 +23,7 @@ create table public.campaigns (
   refund_reversed_minor   bigint not null default 0 check (refund_reversed_minor >= 0),
   bookings_in_flight      integer not null default 0 check (bookings_in_flight >= 0),
   bookings_confirmed      integer not null default 0 check (bookings_confirmed >= 0),
+  bookings_restored       integer not null default 0 check (bookings_restored >= 0),
   idempotency_key         text check (char_length(idempotency_key) between 1 and 255),
   idempotency_fingerprint text check (idempotency_fingerprint ~ '^[0-9a-f]{64}$'),
   created_at              timestamptz not null default now(),
@@ -31,7 +32,9 @@ create table public.campaigns (
   unique (user_id, idempotency_key),
   foreign key (payment_method_id, user_id) references public.payment_methods (id, user_id) on delete restrict,
   constraint campaigns_within_budget check (reserved_minor + spent_minor <= budget_minor + refund_reversed_minor),
-  constraint campaigns_within_max_bookings check (bookings_in_flight + bookings_confirmed <= max_bookings),
+  constraint campaigns_within_max_bookings check (
+    bookings_in_flight + bookings_confirmed <= max_bookings + bookings_restored
+  ),
   constraint campaigns_price_within_budget check (max_price_minor <= budget_minor),
   check ((status = 'paused') = (pause_reason is not null))
 );
@@ -50,6 +53,8 @@ comment on column public.campaigns.refund_reversed_minor is
 'Refunds that failed at the bank after their budget may have been used again; lets the books be true all the same.';
 comment on column public.campaigns.bookings_in_flight is
 'Bookings that are charging, waiting or authorized. Written by the trigger on bookings alone.';
+comment on column public.campaigns.bookings_restored is
+'Bookings whose refund failed at the bank after their place may have been used again; as refund_reversed_minor.';
 comment on column public.campaigns.idempotency_key is
 'The Idempotency-Key with which the user created it; the same key gives the same campaign.';
 comment on column public.campaigns.idempotency_fingerprint is

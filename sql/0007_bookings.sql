@@ -21,6 +21,7 @@ create table public.bookings (
   capture_before           timestamptz,
   capture_amount_minor     bigint check (capture_amount_minor between 1 and amount_minor),
   stripe_release_id        text,
+  late_hold                boolean not null default false,
   radar_metadata           jsonb not null default '{}',
   leased_until             timestamptz,
   confirmed_at             timestamptz,
@@ -48,6 +49,8 @@ comment on column public.bookings.capture_amount_minor is
 'What fulfilment asked to capture; committed before Stripe is called, and never changed, as its key allows one amount.';
 comment on column public.bookings.stripe_release_id is
 'After a partial capture: the Refund by which Stripe books what it released of the hold. No money of the cardholder''s.';
+comment on column public.bookings.late_hold is
+'A hold turned up at Stripe after the booking had ended; it is to be cancelled.';
 comment on column public.bookings.radar_metadata is
 'What Radar rules may look at, as it was when the booking began (docs/radar-rules.md).';
 comment on column public.bookings.leased_until is
@@ -152,15 +155,18 @@ declare
   in_flight constant public.booking_status[] := '{charging, requires_action, retry_scheduled, authorized}';
   change_in_flight integer := (new.status = any(in_flight))::integer;
   change_confirmed integer := (new.status = 'confirmed')::integer;
+  restored integer := 0;
 begin
   if tg_op = 'UPDATE' then
+    restored := (old.status = 'refunded' and new.status = 'confirmed')::integer;
     change_in_flight := change_in_flight - (old.status = any(in_flight))::integer;
     change_confirmed := change_confirmed - (old.status = 'confirmed')::integer;
   end if;
   if change_in_flight <> 0 or change_confirmed <> 0 then
     update public.campaigns as c set
       bookings_in_flight = c.bookings_in_flight + change_in_flight,
-      bookings_confirmed = c.bookings_confirmed + change_confirmed
+      bookings_confirmed = c.bookings_confirmed + change_confirmed,
+      bookings_restored = c.bookings_restored + restored
     where c.id = new.campaign_id;
   end if;
   return null;

@@ -81,12 +81,15 @@ set search_path = ''
 as $$
 begin
   update public.campaigns as c set status = 'paused', pause_reason = p_reason
-  where c.id = p_campaign_id and c.status = 'active';
+  where
+    c.id = p_campaign_id
+    -- A dispute's pause ends by itself when the dispute is won, so every other reason takes its place.
+    and (c.status = 'active' or (c.pause_reason = 'dispute' and p_reason <> 'dispute'));
   return found;
 end
 $$;
 comment on function internal.pause_campaign(uuid, public.pause_reason) is
-'Pauses an active campaign; true when this call did it.';
+'Pauses a campaign; true when this call did it. Reasons that a person must lift outrank a dispute''s.';
 
 create function internal.complete_campaign(p_campaign_id uuid) returns void
 language plpgsql

@@ -133,6 +133,7 @@ declare
   reason public.pause_reason;
 begin
   if p_booking.status in ('confirmed', 'refunded', 'failed', 'cancelled') then
+    update public.bookings as b set late_hold = false where b.id = p_booking.id and b.late_hold;
     return 'already_' || p_booking.status;
   end if;
   if p_attempt.id is not null then

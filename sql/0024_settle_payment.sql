@@ -65,17 +65,24 @@ begin
     when 'requires_capture' then
       result := internal.settle_hold(booking, attempt, p_facts);
     when 'canceled' then
+      if booking.status = 'authorized' then
+        -- Nobody called it off: the bank let go of the hold.
+        perform internal.call_off(booking.id, 'hold_expired', internal.hold_expired_sentence());
+        select * into strict booking from public.bookings as b where b.id = found_id;
+      end if;
       result := internal.close_booking(booking, attempt, p_facts);
     when 'absent' then
       -- Looked for and not found: Stripe never heard of it, and nothing is to be created anew.
-      perform internal.give_up(
-        booking.id, 'never_reached_stripe',
-        'The booking could not be made because of a fault on our side. Nothing was charged.'
-      );
-      select * into strict booking from public.bookings as b where b.id = found_id;
+      if booking.closing_as is null then
+        perform internal.give_up(
+          booking.id, 'never_reached_stripe',
+          'The booking could not be made because of a fault on our side. Nothing was charged.'
+        );
+        select * into strict booking from public.bookings as b where b.id = found_id;
+      end if;
       result := internal.close_booking(booking, attempt, p_facts);
     when 'processing', 'requires_action' then
-      result := internal.settle_pending(booking, attempt, p_facts);
+      result := internal.settle_pending(booking, attempt, p_facts, p_attempt_id);
     when 'unknown' then
       -- Nobody knows what Stripe did. The attempt stays started, and whoever comes next may ask again at once.
       update public.bookings as b set leased_until = null where b.id = booking.id;
@@ -89,13 +96,52 @@ $$;
 comment on function internal.settle_payment(jsonb, uuid) is
 'Takes what Stripe says of a PaymentIntent and moves attempt, booking, ledger, campaign and notifications together.';
 
+create function internal.hold_expired_sentence() returns text
+language sql immutable
+set search_path = ''
+as $$
+  select 'The booking was not completed in time. The hold on your card is released and nothing was charged.'
+$$;
+comment on function internal.hold_expired_sentence() is 'What the cardholder reads when a hold ended unused.';
+
+create function internal.is_old_news(p_attempt public.attempts, p_facts jsonb, p_attempt_id uuid) returns boolean
+language sql stable
+set search_path = ''
+as $$
+  -- An answer names its attempt. An event does not: another card's news, or news older than the attempt, is not its own.
+  select
+    p_attempt.id is null
+    or p_attempt.status = 'authorized'
+    or case
+      when p_attempt_id is not null then p_attempt_id <> p_attempt.id
+      else
+        (p_facts ->> 'observed_at')::timestamptz < date_trunc('second', p_attempt.created_at)
+        or (
+          -- A cardholder who authenticates may choose another card on the page.
+          p_attempt.status <> 'requires_action'
+          and p_facts ->> 'stripe_payment_method_id' is distinct from (
+            select p.stripe_payment_method_id from public.payment_methods as p where p.id = p_attempt.payment_method_id
+          )
+        )
+    end
+$$;
+comment on function internal.is_old_news(public.attempts, jsonb, uuid) is
+'Whether facts speak of another try than the one that is open.';
+
 create function internal.settle_hold(p_booking public.bookings, p_attempt public.attempts, p_facts jsonb) returns text
 language plpgsql
 set search_path = ''
 as $$
 begin
-  if p_booking.status in ('confirmed', 'refunded', 'failed', 'cancelled') then
+  if p_booking.status in ('confirmed', 'refunded') then
     return 'already_' || p_booking.status;
+  end if;
+  if p_booking.status in ('failed', 'cancelled') then
+    update public.bookings as b set late_hold = true where b.id = p_booking.id;
+    perform internal.report_incident(
+      'late_hold', p_booking.id::text, p_booking.id, 'A dead booking''s PaymentIntent holds money; it is being cancelled.'
+    );
+    return 'late_hold';
   end if;
   if p_attempt.id is not null then
     perform internal.end_attempt(p_attempt.id, 'authorized', p_facts);
@@ -125,12 +171,14 @@ $$;
 comment on function internal.settle_hold(public.bookings, public.attempts, jsonb) is
 'The money is held, not taken: fulfilment captures or voids it before capture_before.';
 
-create function internal.settle_pending(p_booking public.bookings, p_attempt public.attempts, p_facts jsonb) returns text
+create function internal.settle_pending(
+  p_booking public.bookings, p_attempt public.attempts, p_facts jsonb, p_attempt_id uuid
+) returns text
 language plpgsql
 set search_path = ''
 as $$
 begin
-  if p_attempt.id is null or p_attempt.status = 'authorized' then
+  if internal.is_old_news(p_attempt, p_facts, p_attempt_id) then
     return 'old_news';
   end if;
   if p_facts ->> 'status' = 'requires_action' then
@@ -153,7 +201,7 @@ begin
   return 'processing';
 end
 $$;
-comment on function internal.settle_pending(public.bookings, public.attempts, jsonb) is
+comment on function internal.settle_pending(public.bookings, public.attempts, jsonb, uuid) is
 'The PaymentIntent is under way: with the bank, or with the cardholder.';
 
 create function internal.settle_refusal(
@@ -164,7 +212,6 @@ set search_path = ''
 as $$
 declare
   charge_id constant text := p_facts ->> 'charge_id';
-  card text;
   result text;
 begin
   if coalesce((p_facts ->> 'looked_up')::boolean, false) and p_booking.closing_as is null then
@@ -173,23 +220,10 @@ begin
   if p_facts -> 'decline' is null or p_facts -> 'decline' = 'null'::jsonb then
     return 'nothing_to_do';
   end if;
-  if p_attempt.id is null or p_attempt.status = 'authorized' or (p_attempt_id is not null and p_attempt.id <> p_attempt_id) then
-    return 'old_news';
-  end if;
-  if exists (
+  if internal.is_old_news(p_attempt, p_facts, p_attempt_id) or exists (
     select from public.attempts as a where a.booking_id = p_booking.id and charge_id = any(a.stripe_charge_ids)
   ) then
     return 'old_news';
-  end if;
-  if p_attempt_id is null then
-    -- An event does not name its attempt: another card's refusal, or one older than the attempt, is not this one's.
-    select p.stripe_payment_method_id into card from public.payment_methods as p where p.id = p_attempt.payment_method_id;
-    if
-      card is distinct from p_facts ->> 'stripe_payment_method_id'
-      or (p_facts ->> 'observed_at')::timestamptz < date_trunc('second', p_attempt.created_at)
-    then
-      return 'old_news';
-    end if;
   end if;
   result := internal.settle_decline(p_booking, p_attempt, p_facts);
   if p_facts ->> 'payment_intent_id' is null then

@@ -34,14 +34,13 @@ begin
   end if;
   case p_action
     when 'pause' then
-      if campaign.status = 'active' then
-        update public.campaigns as c set status = 'paused', pause_reason = 'user' where c.id = p_id;
-      elsif campaign.status <> 'paused' then
+      if campaign.status not in ('active', 'paused') then
         perform internal.problem(409, 'campaign_not_active');
       end if;
+      perform internal.pause_campaign(p_id, 'user');
     when 'resume' then
       if
-        campaign.pause_reason = 'dispute'
+        campaign.status = 'paused'
         and exists (select from public.disputes as d where d.user_id = auth.uid() and d.closed_at is null)
       then
         perform internal.problem(409, 'dispute_open');

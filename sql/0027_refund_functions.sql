@@ -96,7 +96,7 @@ begin
       'refund_failed', refund.id::text, booking.id, coalesce(p_facts ->> 'failure_reason', 'unknown')
     );
   end if;
-  if counts_now <> counted_before then
+  if counts_now <> counted_before or p_facts ->> 'stripe_refund_id' is not null then
     perform internal.notify_user(
       booking.user_id, case when counts_now then 'refund_issued' else 'refund_failed' end, refund.id::text,
       booking.campaign_id, booking.id,

@@ -25,6 +25,38 @@ $$;
 comment on function internal.call_off(uuid, text, text) is
 'Commits that a booking is to be cancelled on purpose; a payment that succeeds all the same is given back.';
 
+create function internal.retry(p_booking public.bookings, p_campaign public.campaigns, p_limits internal.settings)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+  card uuid;
+begin
+  -- The card that was declined, if it can still be charged and the networks still allow it; else another.
+  select p.id into card
+  from public.attempts as a
+  inner join public.payment_methods as p on a.payment_method_id = p.id
+  where
+    a.booking_id = p_booking.id
+    and a.ordinal = (select max(l.ordinal) from public.attempts as l where l.booking_id = p_booking.id)
+    and p.status = 'usable'
+    and (
+      select count(*) from public.attempts as t
+      where
+        t.payment_method_id = p.id and t.status <> 'succeeded' and t.created_at > internal.clock() - interval '30 days'
+    ) < p_limits.attempts_per_card_in_30_days;
+  card := coalesce(card, (internal.pick_card(p_campaign, p_booking.id)).id);
+  if card is null then
+    perform internal.give_up(p_booking.id, 'no_usable_card', null);
+  else
+    perform internal.start_attempt(p_booking, card);
+  end if;
+end
+$$;
+comment on function internal.retry(public.bookings, public.campaigns, internal.settings) is
+'The hour of a scheduled retry has come.';
+
 create function internal.fall_due(p_booking public.bookings) returns void
 language plpgsql
 set search_path = ''
@@ -33,8 +65,10 @@ declare
   now_at constant timestamptz := internal.clock();
   campaign public.campaigns;
   limits internal.settings;
+  offer_ends timestamptz;
 begin
   select * into strict campaign from public.campaigns as c where c.id = p_booking.campaign_id;
+  select o.expires_at into strict offer_ends from public.offers as o where o.id = p_booking.offer_id;
   select * into strict limits from internal.settings;
   case
     when p_booking.status = 'requires_action' and p_booking.action_expires_at <= now_at then
@@ -44,13 +78,10 @@ begin
       );
     when p_booking.status = 'retry_scheduled' and campaign.status <> 'active' then
       perform internal.call_off(p_booking.id, 'campaign_not_active', null);
+    when p_booking.status = 'retry_scheduled' and offer_ends <= now_at then
+      perform internal.give_up(p_booking.id, 'offer_expired', null);
     when p_booking.status = 'retry_scheduled' and p_booking.retry_at <= now_at then
-      perform internal.start_attempt(p_booking, (
-        select a.payment_method_id from public.attempts as a
-        where a.booking_id = p_booking.id
-        order by a.ordinal desc
-        limit 1
-      ));
+      perform internal.retry(p_booking, campaign, limits);
     when
       p_booking.status = 'authorized' and p_booking.capture_amount_minor is null
       and p_booking.capture_before - make_interval(secs => limits.hold_margin_seconds) <= now_at
@@ -125,10 +156,21 @@ begin
       return jsonb_build_object('do', 'cancel', 'payment_intent_id', p_booking.stripe_payment_intent_id);
     end if;
     if attempt.status = 'started' then
-      if attempt.created_at + key_lifetime > internal.clock() then
+      -- Past its key's life a replay could charge twice. And where Stripe never heard of it a replay is a new charge,
+      -- which an offer that is over or a campaign that was stopped since must not get.
+      if
+        attempt.created_at + key_lifetime > internal.clock()
+        and exists (
+          select from public.campaigns as c
+          cross join public.offers as o
+          where
+            c.id = p_booking.campaign_id and c.status = 'active' and c.expires_at > internal.clock()
+            and o.id = p_booking.offer_id and o.expires_at > internal.clock()
+        )
+      then
         return internal.charge_step(p_booking, attempt);
       end if;
-      return look_up; -- its key is forgotten: a replay could charge twice
+      return look_up;
     end if;
     if attempt.status = 'processing' and attempt.updated_at + interval '1 hour' <= internal.clock() then
       return look_up; -- the event that ends it is overdue
@@ -143,6 +185,9 @@ begin
       return look_up; -- nothing open, nothing decided: no path leads here, but a stuck booking would be worse
     end if;
   end if;
+  if p_booking.late_hold then
+    return jsonb_build_object('do', 'cancel', 'payment_intent_id', p_booking.stripe_payment_intent_id);
+  end if;
   select * into refund from public.refunds as r
   where r.booking_id = p_booking.id and r.status = 'requested'
   order by r.created_at, r.id
@@ -152,7 +197,11 @@ begin
   end if;
   return jsonb_build_object(
     'do', 'refund', 'refund_id', refund.id, 'payment_intent_id', p_booking.stripe_payment_intent_id,
-    'amount_minor', refund.amount_minor, 'requested_at', refund.created_at
+    'amount_minor', refund.amount_minor,
+    -- Past its key's life it may have been made already: Stripe's refunds of the payment are looked through first.
+    'look_first', refund.created_at + (
+      select make_interval(secs => s.key_lifetime_seconds) from internal.settings as s
+    ) <= internal.clock()
   );
 end
 $$;

@@ -117,8 +117,12 @@ set search_path = ''
 as $$
 declare
   booking constant public.bookings := internal.lock_booking(p_booking_id, null);
-  -- Without a key of the caller's, the same request is the same refund: two of the same amount need two keys.
-  key constant text := coalesce(p_idempotency_key, 'unkeyed:' || coalesce(p_amount_minor::text, 'rest'));
+  -- Without a key of the caller's, the same request is the same refund, until that has failed: two of the same amount need
+  -- two keys.
+  key constant text := coalesce(p_idempotency_key, format(
+    'unkeyed:%s:%s', coalesce(p_amount_minor::text, 'rest'),
+    (select count(*) from public.refunds as r where r.booking_id = p_booking_id and r.status in ('failed', 'canceled'))
+  ));
   refund public.refunds;
   open_minor bigint;
 begin
@@ -159,7 +163,7 @@ declare
 begin
   with locked as (
     select c.id from public.campaigns as c
-    where c.user_id = p_user_id and c.status = 'active'
+    where c.user_id = p_user_id and (c.status = 'active' or c.pause_reason = 'dispute')
     order by c.id
     for no key update
   ),

@@ -10,6 +10,8 @@ create table public.disputes (
   amount_minor    bigint not null check (amount_minor > 0),
   currency        text not null references public.currencies (code) on delete restrict,
   funds_withdrawn boolean not null default false,
+  status_at       timestamptz not null,
+  funds_at        timestamptz not null default '-infinity',
   opened_at       timestamptz not null default now(),
   closed_at       timestamptz,
   updated_at      timestamptz not null default now(),
@@ -21,6 +23,8 @@ comment on table public.disputes is
 comment on column public.disputes.status is
 'Stripe''s own word. won, lost, warning_closed and prevented are ends, which no late event undoes.';
 comment on column public.disputes.funds_withdrawn is 'Whether the money is with the bank for now.';
+comment on column public.disputes.status_at is 'When Stripe made the event that said so: an older one changes nothing.';
+comment on column public.disputes.funds_at is 'When Stripe made the event that moved the money.';
 create index disputes_booking_idx on public.disputes (booking_id, user_id);
 create index disputes_user_open_idx on public.disputes (user_id) where closed_at is null;
 create index disputes_currency_idx on public.disputes (currency);
@@ -52,6 +56,19 @@ $$;
 comment on function internal.lock_booking_of_payment(text) is
 'The booking of a PaymentIntent, locked after all campaigns of its user; null where it is none of ours.';
 
+create function internal.dispute_rank(p_status text) returns integer
+language sql immutable
+set search_path = ''
+as $$
+  select case
+    when p_status like '%needs_response' then 1
+    when p_status like '%under_review' then 2
+    else 3
+  end
+$$;
+comment on function internal.dispute_rank(text) is
+'Which of two states of a dispute comes later, where Stripe''s whole seconds do not say.';
+
 create function internal.settle_dispute(p_facts jsonb) returns jsonb
 language plpgsql
 set search_path = ''
@@ -60,21 +77,37 @@ declare
   booking constant public.bookings := internal.lock_booking_of_payment(p_facts ->> 'payment_intent_id');
   known public.disputes;
   ended constant boolean := p_facts ->> 'status' in ('won', 'lost', 'warning_closed', 'prevented');
+  observed_at constant timestamptz := coalesce((p_facts ->> 'observed_at')::timestamptz, internal.clock());
 begin
   if booking.id is null then
     return jsonb_build_object('result', 'not_ours');
   end if;
   select * into known from public.disputes as d where d.id = p_facts ->> 'dispute_id';
-  insert into public.disputes (id, booking_id, user_id, status, reason, amount_minor, currency, funds_withdrawn, closed_at)
+  insert into public.disputes as d (
+    id, booking_id, user_id, status, reason, amount_minor, currency, status_at, closed_at
+  )
   values (
     p_facts ->> 'dispute_id', booking.id, booking.user_id, p_facts ->> 'status', p_facts ->> 'reason',
-    (p_facts ->> 'amount_minor')::bigint, p_facts ->> 'currency',
-    coalesce((p_facts ->> 'funds_withdrawn')::boolean, false), case when ended then internal.clock() end
+    (p_facts ->> 'amount_minor')::bigint, p_facts ->> 'currency', observed_at,
+    case when ended then internal.clock() end
   )
   on conflict (id) do update set
-    status = case when public.disputes.closed_at is null then excluded.status else public.disputes.status end,
-    funds_withdrawn = coalesce((p_facts ->> 'funds_withdrawn')::boolean, public.disputes.funds_withdrawn),
-    closed_at = coalesce(public.disputes.closed_at, excluded.closed_at);
+    status = excluded.status, status_at = excluded.status_at, closed_at = coalesce(d.closed_at, excluded.closed_at)
+  where
+    d.closed_at is null
+    and (
+      ended
+      or (excluded.status_at, internal.dispute_rank(excluded.status)) > (d.status_at, internal.dispute_rank(d.status))
+    );
+  -- Stripe's times have whole seconds: taken and given back within one, the money is back.
+  update public.disputes as d set
+    funds_withdrawn = (p_facts ->> 'funds_withdrawn')::boolean, funds_at = observed_at
+  where
+    d.id = p_facts ->> 'dispute_id'
+    and p_facts ->> 'funds_withdrawn' is not null
+    and (
+      d.funds_at < observed_at or (d.funds_at = observed_at and d.funds_withdrawn and p_facts ->> 'funds_withdrawn' = 'false')
+    );
 
   update public.bookings as b set disputed_at = coalesce(b.disputed_at, internal.clock()) where b.id = booking.id;
   if known.id is null then
@@ -82,7 +115,7 @@ begin
       booking.user_id, 'dispute_opened', p_facts ->> 'dispute_id', booking.campaign_id, booking.id,
       jsonb_build_object('amount_minor', (p_facts ->> 'amount_minor')::bigint, 'currency', p_facts ->> 'currency')
     );
-    if not ended then
+    if not ended or p_facts ->> 'status' = 'lost' then
       perform internal.pause_campaign(c.id, 'dispute')
       from public.campaigns as c
       where c.user_id = booking.user_id and c.status = 'active';
@@ -141,7 +174,7 @@ begin
   update public.bookings as b set fraud_warned_at = internal.clock() where b.id = booking.id;
   perform internal.pause_campaign(c.id, 'fraud_warning')
   from public.campaigns as c
-  where c.user_id = booking.user_id and c.status = 'active';
+  where c.user_id = booking.user_id and c.status in ('active', 'paused');
   if booking.closing_as is null and booking.status = 'authorized' and booking.capture_amount_minor is null then
     perform internal.call_off(
       booking.id, 'fraud_warning', 'This booking was stopped. The hold on your card is released and nothing was charged.'
@@ -223,16 +256,29 @@ begin
     return jsonb_build_object('result', 'not_ours');
   end if;
   if booking.status = 'authorized' then
-    perform internal.call_off(
-      booking.id, 'hold_expired',
-      'The booking was not completed in time. The hold on your card is released and nothing was charged.'
-    );
+    perform internal.call_off(booking.id, 'hold_expired', internal.hold_expired_sentence());
   end if;
   return jsonb_build_object('result', 'hold_expired', 'booking_id', booking.id);
 end
 $$;
 comment on function internal.settle_hold_expired(jsonb) is
 'The bank let go of a hold: the booking ends once its PaymentIntent is seen cancelled.';
+
+create function internal.remove_card(p_card public.payment_methods) returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+  perform internal.retire_card(p_card, 'detached', null);
+  if p_card.status <> 'detaching' then
+    perform internal.notify_user(
+      p_card.user_id, 'card_removed', p_card.id::text, null, null, jsonb_build_object('payment_method_id', p_card.id)
+    );
+  end if;
+end
+$$;
+comment on function internal.remove_card(public.payment_methods) is
+'A card that is gone from Stripe: its campaigns go to the next, and the user is told, unless the user did it.';
 
 create function internal.settle_card(p_facts jsonb) returns jsonb
 language plpgsql
@@ -260,12 +306,7 @@ begin
 
   case p_facts ->> 'news'
     when 'detached' then
-      perform internal.retire_card(card, 'detached', null);
-      if card.status <> 'detaching' then
-        perform internal.notify_user(
-          owner, 'card_removed', card.id::text, null, null, jsonb_build_object('payment_method_id', card.id)
-        );
-      end if;
+      perform internal.remove_card(card);
       return jsonb_build_object('result', 'detached');
     when 'mandate_inactive' then
       if card.status = 'usable' then
@@ -281,6 +322,9 @@ begin
     when 'mandate_active' then
       return jsonb_build_object('result', 'mandate_active');
     else
+      if card.facts_at > (p_facts ->> 'observed_at')::timestamptz then
+        return jsonb_build_object('result', 'old_news');
+      end if;
       renewed := (p_facts #>> '{card,exp_year}')::integer * 12 + (p_facts #>> '{card,exp_month}')::integer
         > card.exp_year * 12 + card.exp_month;
       update public.payment_methods as p set
@@ -288,6 +332,7 @@ begin
         last4 = p_facts #>> '{card,last4}',
         exp_month = (p_facts #>> '{card,exp_month}')::smallint,
         exp_year = (p_facts #>> '{card,exp_year}')::smallint,
+        facts_at = coalesce((p_facts ->> 'observed_at')::timestamptz, p.facts_at),
         status = case
           when p.status = 'unusable' and renewed and p.unusable_reason = any(expiry_blocks) then 'usable' else p.status
         end,
@@ -329,17 +374,12 @@ begin
     order by p.id
     for update
   loop
-    update public.payment_methods as p set status = 'detached', is_default = false, backup_position = null
-    where p.id = card.id;
+    -- Read again: the card before may have made this one the default.
+    select * into strict card from public.payment_methods as p where p.id = card.id;
+    perform internal.remove_card(card);
   end loop;
   update public.campaigns as c set payment_method_id = null
   where c.user_id = customer.user_id and c.status in ('active', 'paused');
-  perform internal.pause_campaign(c.id, 'card_unusable')
-  from public.campaigns as c
-  where c.user_id = customer.user_id and c.status = 'active';
-  perform internal.notify_user(
-    customer.user_id, 'card_removed', customer.stripe_customer_id, null, null, '{"all": true}'
-  );
   return jsonb_build_object('result', 'customer_deleted');
 end
 $$;

@@ -27,10 +27,11 @@ as $$
     from public.bookings as b
     cross join internal.settings as s
     where
-      b.status in ('charging', 'requires_action', 'retry_scheduled', 'authorized')
+      (b.status in ('charging', 'requires_action', 'retry_scheduled', 'authorized') or b.late_hold)
       and coalesce(b.leased_until, '-infinity') <= clock_timestamp()
       and (
         b.closing_as is not null
+        or b.late_hold
         or (b.status = 'charging' and not exists (
           -- The bank takes its time; its event is waited for an hour before we ask.
           select from public.attempts as a
@@ -55,6 +56,7 @@ as $$
       r.status = 'requested'
       and b.status in ('confirmed', 'refunded', 'failed', 'cancelled')
       and coalesce(b.leased_until, '-infinity') <= clock_timestamp()
+    order by since
     limit p_limit
   ) as due
 $$;

@@ -3,9 +3,10 @@
 A job is a function from `Run` to a list of lines, one a thing found: `{"what", …ids and codes}`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from functions.shared import charging
@@ -18,6 +19,7 @@ from functions.shared.stripe_gateway import MARGIN_SECONDS, StripeGateway
 
 Line = dict[str, Any]
 
+EVENTS_WINDOW_SECONDS = 3600
 EVENTS_OVERLAP_SECONDS = 900
 """Stripe lists an event within seconds; a quarter of an hour also covers a clock that is off."""
 PAYMENTS_WINDOW_SECONDS = 2 * 24 * 3600
@@ -67,25 +69,34 @@ def reapply_failed_events(run: Run) -> list[Line]:
 
 
 def fetch_missed_events(run: Run) -> list[Line]:
-    """Bring events from Stripe that its webhook never delivered, from a stored watermark."""
-    seen = datetime.fromisoformat(run.database.call("events_seen_until"))
-    started = datetime.now(UTC)
+    """Bring events from Stripe that its webhook never delivered, hour by hour from a stored watermark."""
+    seen = int(datetime.fromisoformat(run.database.call("events_seen_until")).timestamp())
+    now = int(datetime.now(UTC).timestamp())
     lines: list[Line] = []
-    newest_first = list(run.gateway.events_since(int(seen.timestamp()) - EVENTS_OVERLAP_SECONDS))
-    for events in _chunks(list(reversed(newest_first))):
-        unknown = set(run.database.call("unknown_events", p_ids=[event["id"] for event in events]))
-        for event in events:
-            if event["id"] not in unknown:
-                continue
-            line = {"what": "event_missed", "event_id": event["id"], "type": event["type"]}
-            if run.apply:
-                if not run.has_time():
-                    return lines  # the watermark stays: the next run begins here
-                line |= _bring(run, Event.model_validate(event))
-            lines.append(line)
-    if run.apply:
-        run.database.call("events_seen_until", p_moved_to=started.isoformat())
+    while run.has_time():
+        until = min(seen + EVENTS_WINDOW_SECONDS, now)
+        # Newest first from Stripe, oldest first for us; a window keeps what is read before the first is applied small.
+        events = list(run.gateway.events_between(seen - EVENTS_OVERLAP_SECONDS, until))[::-1]
+        if not _bring_unknown(run, events, lines):
+            break  # the watermark stays: the next run begins here
+        if run.apply:
+            run.database.call("events_seen_until", p_moved_to=datetime.fromtimestamp(until, UTC).isoformat())
+        if until >= now:
+            break
+        seen = until
     return lines
+
+
+def _bring_unknown(run: Run, events: list[Line], lines: list[Line]) -> bool:
+    """Take the events that we do not have, noting each; False when time ran out before the last."""
+    for chunk in _chunks(events):
+        unknown = set(run.database.call("unknown_events", p_ids=[event["id"] for event in chunk]))
+        for event in (event for event in chunk if event["id"] in unknown):
+            if run.apply and not run.has_time():
+                return False
+            line = {"what": "event_missed", "event_id": event["id"], "type": event["type"]}
+            lines.append(line | (_bring(run, Event.model_validate(event)) if run.apply else {}))
+    return True
 
 
 def _bring(run: Run, event: Event) -> Line:
@@ -100,10 +111,12 @@ def compare_payments(run: Run) -> list[Line]:
     """Settle payments that Stripe holds as succeeded and we do not, whatever was lost on the way."""
     since = int(datetime.now(UTC).timestamp()) - PAYMENTS_WINDOW_SECONDS
     lines: list[Line] = []
-    for payments in _chunks(list(run.gateway.payments_since(since))):
+    for payments in _chunks(run.gateway.payments_since(since)):
+        if not run.has_time():
+            break
         for payment in run.database.call("unsettled_payments", p_payments=payments):
             line = {"what": "payment_unsettled", "booking_id": payment["booking_id"]}
-            if run.apply and run.has_time():
+            if run.apply:
                 line["result"] = run.database.call("settle_payment", p_facts=payment)["result"]
             lines.append(line)
     return lines
@@ -140,6 +153,7 @@ JOBS: dict[str, Callable[[Run], list[Line]]] = {
 """In this order: news from Stripe first, so that less has to be asked for; the check last."""
 
 
-def _chunks(items: list[Line]) -> Iterator[list[Line]]:
-    for start in range(0, len(items), CHUNK):
-        yield items[start : start + CHUNK]
+def _chunks(items: Iterable[Line]) -> Iterator[list[Line]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, CHUNK)):
+        yield chunk

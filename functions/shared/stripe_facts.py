@@ -13,11 +13,8 @@ from functions.shared.logs import WARNING, log
 Facts = dict[str, Any]
 
 
-def payment_intent_facts(intent: Facts, *, observed_at: int | None = None) -> Facts:
-    """Facts of a PaymentIntent (https://docs.stripe.com/api/payment_intents/object), as a plain dict.
-
-    `observed_at` is the `created` of the event that carried it, in Unix seconds.
-    """
+def payment_intent_facts(intent: Facts) -> Facts:
+    """Facts of a PaymentIntent (https://docs.stripe.com/api/payment_intents/object), as a plain dict."""
     error = intent.get("last_payment_error") or {}
     charge = intent.get("latest_charge")
     refused = intent["status"] in ("requires_payment_method", "requires_action") and bool(error)
@@ -40,8 +37,6 @@ def payment_intent_facts(intent: Facts, *, observed_at: int | None = None) -> Fa
         facts["charge_id"] = error.get("charge") or None
         facts["stripe_payment_method_id"] = _id_of(error.get("payment_method")) or facts["stripe_payment_method_id"]
         facts["decline"] = decline_facts(error, facts.get("charge"))
-    if observed_at is not None:
-        facts["observed_at"] = _timestamp(observed_at)
     return {name: value for name, value in facts.items() if value is not None}
 
 

@@ -197,9 +197,12 @@ class StripeGateway:
             return dict(UNKNOWN)
         return {"status": "absent"}
 
-    def events_since(self, created: int) -> Iterator[Facts]:
-        """Stripe's events since a Unix time as plain dicts, newest first; it keeps them for 30 days. Raises Problem."""
-        return _paged(lambda: self._client.v1.events.list({"created": {"gte": created}, "limit": 100}))
+    def events_between(self, since: int, until: int) -> Iterator[Facts]:
+        """Stripe's events from one Unix time to another as plain dicts, newest first; it keeps them for 30 days.
+
+        Raises Problem.
+        """
+        return _paged(lambda: self._client.v1.events.list({"created": {"gte": since, "lte": until}, "limit": 100}))
 
     def payments_since(self, created: int) -> Iterator[Facts]:
         """Facts of the PaymentIntents that were made since a Unix time, newest first. Raises Problem."""
@@ -223,14 +226,20 @@ class StripeGateway:
         Gives {status, stripe_refund_id, failure_reason}; status unknown when nobody knows, failed when Stripe refused.
         """
         self._require_time(deadline)
+        intent_id, refund_id = step["payment_intent_id"], step["refund_id"]
         try:
+            if step["look_first"]:
+                page = self._client.v1.refunds.list({"payment_intent": intent_id, "limit": 100})
+                for made in page.auto_paging_iter():
+                    if refund_facts(made.to_dict())["refund_id"] == refund_id:
+                        return refund_facts(made.to_dict())
             refund = self._client.v1.refunds.create(
                 {
-                    "payment_intent": step["payment_intent_id"],
+                    "payment_intent": intent_id,
                     "amount": step["amount_minor"],
-                    "metadata": {"refund_id": step["refund_id"], "booking_id": step["booking_id"]},
+                    "metadata": {"refund_id": refund_id, "booking_id": step["booking_id"]},
                 },
-                {"idempotency_key": f"refund:{step['refund_id']}"},
+                {"idempotency_key": f"refund:{refund_id}"},
             )
         except stripe.InvalidRequestError as error:
             return {

@@ -1,5 +1,6 @@
 """Handing an event to the database, which stores it once and applies it in the same transaction."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from functions.shared.database import Database
@@ -26,6 +27,7 @@ def _to_store(event: Event) -> dict[str, Any]:
     elif event.api_version != stripe.api_version and event.type in HANDLED:
         flag = "wrong_api_version"
     family = HANDLED.get(event.type)
+    observed = datetime.fromtimestamp(event.created, UTC).isoformat()
     return {
         "id": event.id,
         "type": event.type,
@@ -34,6 +36,6 @@ def _to_store(event: Event) -> dict[str, Any]:
         "created": event.created,
         "object_id": event.data.object.get("id"),
         "handler": family.name if family else None,
-        "facts": family.read(event) if family and not flag else {},
+        "facts": family.read(event) | {"observed_at": observed} if family and not flag else {},
         "flag": flag,
     }

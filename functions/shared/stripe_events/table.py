@@ -25,6 +25,7 @@ class Family(NamedTuple):
 
 
 _PAYMENT_INTENT = Family("payment_intent", payment_intents.read)
+_HOLD = Family("payment_intent", payment_intents.read_hold)
 _SETUP_INTENT = Family("setup_intent", setup_intents.read)
 _CHARGE = Family("charge", charges.read)
 _HOLD_EXPIRED = Family("hold_expired", charges.read_expired)
@@ -44,7 +45,7 @@ HANDLED: dict[str, Family] = {
     "setup_intent.canceled": _SETUP_INTENT,
     "payment_intent.processing": _PAYMENT_INTENT,
     "payment_intent.requires_action": _PAYMENT_INTENT,
-    "payment_intent.amount_capturable_updated": _PAYMENT_INTENT,
+    "payment_intent.amount_capturable_updated": _HOLD,
     "payment_intent.succeeded": _PAYMENT_INTENT,
     "payment_intent.payment_failed": _PAYMENT_INTENT,
     "payment_intent.canceled": _PAYMENT_INTENT,

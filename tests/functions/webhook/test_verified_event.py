@@ -35,7 +35,7 @@ def header(body: bytes = BODY, secret: str = NEW, timestamp: int = NOW) -> str:
     return f"t={timestamp},v1={digest}"
 
 
-def refused(body: bytes, given_header: str | None, why: str = "", now: float = NOW) -> None:
+def refused(body: bytes, given_header: str | None, why: str | None = None, now: float = NOW) -> None:
     with pytest.raises(SignatureInvalid, match=why) as raised:
         verified_event(body, given_header, SECRETS, now)
     shown = f"{raised.value} {raised.value!r} {raised.value.__cause__!r}"
@@ -132,7 +132,6 @@ MARK = header().partition("v1=")[2]
         f"t=١٨٠٠٠٠٠٠٠٠,v1={MARK}x",
         f"t={NOW},v1={MARK.upper()}",
         f"t={NOW},v0={MARK}",
-        f"t={NOW},v1=é{MARK[1:]}",
         f"t={NOW},v1",
         f"t={NOW};v1={MARK}",
         f"t={NOW}," + "v1=00," * 20_000,

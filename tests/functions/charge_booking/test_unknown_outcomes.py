@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.functions.conftest import OpenGateway
+from tests.support.fixtures import OpenGateway
 from tests.support.http import ok, refused
 from tests.support.stripe_side import StripeSide
 from tests.support.supabase_side import SupabaseSide

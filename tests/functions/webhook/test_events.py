@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from local.stack import LocalStack
-from tests.functions.conftest import OpenGateway
+from tests.support.fixtures import OpenGateway
 from tests.support.http import Caller, ok, refused
 from tests.support.stripe_side import Json, StripeSide, WebhookSender, event_of
 from tests.support.supabase_side import SupabaseSide

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from local.stack import LocalStack
-from tests.functions.conftest import OpenGateway
+from tests.support.fixtures import OpenGateway
 from tests.support.http import ok, refused
 from tests.support.stripe_side import Json, StripeSide, WebhookSender, event_of, signed
 from tests.support.travellers import Traveller

@@ -19,7 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 # Longer than any client keeps a connection: the side that closes first must be the one that sends.
 _KEEP_ALIVE_SECONDS = 75
-_GRACE_SECONDS = 2
+_GRACE_SECONDS = 1
 _START_TIMEOUT_SECONDS = 20
 
 

@@ -30,8 +30,12 @@ begin
 end
 $$;
 
-grant anon, authenticated, service_role to authenticator;
-grant anon, authenticated, service_role to hosted_postgres with admin option;
+grant anon to authenticator;
+grant authenticated to authenticator;
+grant service_role to authenticator;
+grant anon to hosted_postgres with admin option;
+grant authenticated to hosted_postgres with admin option;
+grant service_role to hosted_postgres with admin option;
 
 alter role anon set statement_timeout = '3s';
 alter role authenticated set statement_timeout = '8s';
@@ -84,11 +88,11 @@ alter default privileges in schema public grant all on tables to anon, authentic
 alter default privileges in schema public grant all on functions to anon, authenticated, service_role;
 alter default privileges in schema public grant all on sequences to anon, authenticated, service_role;
 alter default privileges for role hosted_postgres in schema public
-  grant all on tables to anon, authenticated, service_role;
+grant all on tables to anon, authenticated, service_role;
 alter default privileges for role hosted_postgres in schema public
-  grant all on functions to anon, authenticated, service_role;
+grant all on functions to anon, authenticated, service_role;
 alter default privileges for role hosted_postgres in schema public
-  grant all on sequences to anon, authenticated, service_role;
+grant all on sequences to anon, authenticated, service_role;
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Auth: the tables and helpers that Supabase Auth owns.

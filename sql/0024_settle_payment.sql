@@ -272,27 +272,35 @@ $$;
 comment on function internal.settle_looked_up(public.bookings, public.attempts, jsonb) is
 'A PaymentIntent asked for by reconcile, long after its attempt began: what it shows is all there will be.';
 
-create function public.settle_payment(p_facts jsonb, p_attempt_id uuid default null, p_take_next boolean default false)
-returns jsonb
-language plpgsql security definer
+create function internal.go_on(p_settled jsonb, p_take_next boolean) returns jsonb
+language plpgsql
 set search_path = ''
 as $$
 declare
-  settled constant jsonb := internal.settle_payment(p_facts, p_attempt_id);
-  booking_id constant uuid := settled ->> 'booking_id';
+  booking_id constant uuid := p_settled ->> 'booking_id';
 begin
   if booking_id is null then
-    return settled;
+    return p_settled;
   end if;
   -- The caller holds the lease, if anybody does: what follows is its own next step.
   if p_take_next then
     update public.bookings as b set leased_until = null where b.id = booking_id;
   end if;
-  return settled || jsonb_build_object(
-    'next', internal.next_step(booking_id, p_take_next and settled ->> 'result' <> 'unknown'),
+  return p_settled || jsonb_build_object(
+    'next', internal.next_step(booking_id, p_take_next and p_settled ->> 'result' <> 'unknown'),
     'booking', internal.booking_json(booking_id)
   );
 end
+$$;
+comment on function internal.go_on(jsonb, boolean) is
+'The answer to an outcome: what it did, the booking, and what comes next, leased to the caller who wants it.';
+
+create function public.settle_payment(p_facts jsonb, p_attempt_id uuid default null, p_take_next boolean default false)
+returns jsonb
+language sql security definer
+set search_path = ''
+as $$
+  select internal.go_on(internal.settle_payment(p_facts, p_attempt_id), p_take_next)
 $$;
 comment on function public.settle_payment(jsonb, uuid, boolean) is
 'Second committed half of a charge. p_facts is what functions/shared/stripe_facts.py reads out of Stripe''s answer;

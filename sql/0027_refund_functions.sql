@@ -137,24 +137,10 @@ comment on function internal.count_refund(public.bookings, public.refunds, publi
 'Adds a refund to the books, or takes it out of them again.';
 
 create function public.settle_refund(p_facts jsonb, p_take_next boolean default false) returns jsonb
-language plpgsql security definer
+language sql security definer
 set search_path = ''
 as $$
-declare
-  settled constant jsonb := internal.settle_refund(p_facts);
-  booking_id constant uuid := settled ->> 'booking_id';
-begin
-  if booking_id is null then
-    return settled;
-  end if;
-  if p_take_next then
-    update public.bookings as b set leased_until = null where b.id = booking_id;
-  end if;
-  return settled || jsonb_build_object(
-    'next', internal.next_step(booking_id, p_take_next and settled ->> 'result' <> 'unknown'),
-    'booking', internal.booking_json(booking_id)
-  );
-end
+  select internal.go_on(internal.settle_refund(p_facts), p_take_next)
 $$;
 comment on function public.settle_refund(jsonb, boolean) is
 'Second committed half of a refund. Definer: its caller holds no rights on the tables.';

@@ -73,6 +73,7 @@ do $$
 begin
   if not exists (select from pg_catalog.pg_publication where pubname = 'supabase_realtime') then
     create publication supabase_realtime;
+    alter publication supabase_realtime owner to hosted_postgres; -- there it belongs to `postgres`, who migrates
   end if;
 end
 $$;

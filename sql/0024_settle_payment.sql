@@ -284,7 +284,7 @@ begin
   end if;
   -- The caller holds the lease, if anybody does: what follows is its own next step.
   if p_take_next then
-    update public.bookings as b set leased_until = null where b.id = booking_id;
+    update public.bookings as b set leased_until = null where b.id = booking_id and b.leased_until is not null;
   end if;
   return p_settled || jsonb_build_object(
     'next', internal.next_step(booking_id, p_take_next and p_settled ->> 'result' <> 'unknown'),

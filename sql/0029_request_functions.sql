@@ -60,9 +60,9 @@ set search_path = ''
 as $$
 declare
   booking constant public.bookings := internal.lock_booking(p_booking_id, null);
-  amount_minor constant bigint := coalesce(p_amount_minor, booking.capture_amount_minor, booking.amount_minor);
+  wanted_minor constant bigint := coalesce(p_amount_minor, booking.capture_amount_minor, booking.amount_minor);
 begin
-  if amount_minor > booking.amount_minor then
+  if wanted_minor > booking.amount_minor then
     perform internal.problem(422, 'amount_too_large', 'More than the hold cannot be captured.');
   end if;
   if booking.status in ('confirmed', 'refunded') and booking.capture = 'manual' then
@@ -77,10 +77,10 @@ begin
   if booking.under_review_since is not null then
     perform internal.problem(409, 'booking_under_review');
   end if;
-  if booking.capture_amount_minor is distinct from amount_minor and booking.capture_amount_minor is not null then
+  if booking.capture_amount_minor is distinct from wanted_minor and booking.capture_amount_minor is not null then
     perform internal.problem(409, 'already_captured');
   end if;
-  update public.bookings as b set capture_amount_minor = amount_minor where b.id = booking.id;
+  update public.bookings as b set capture_amount_minor = wanted_minor where b.id = booking.id;
   return internal.requested(booking.id);
 end
 $$;

@@ -43,14 +43,19 @@ def mint(signer: TokenSigner, lifetime_days: int = LIFETIME_DAYS) -> dict[str, s
 
 
 def from_environment(url: str) -> dict[str, str] | None:
-    """Tokens that the environment holds already, or minted with a key that it holds; None when it holds neither."""
+    """Tokens that the environment holds already, or minted with a key that it holds; None when it holds neither.
+
+    Raises ValueError for a key's file that is missing or holds none.
+    """
     given = {variable_of(name): os.environ.get(variable_of(name), "") for name in FUNCTIONS}
     if all(given.values()):
         return given
     secret, key_file = os.environ.get("SUPABASE_JWT_SECRET"), os.environ.get("SUPABASE_SIGNING_KEY")
     if not secret and not key_file:
         return None
-    key = SigningKey.load_or_create(Path(key_file)) if key_file and Path(key_file).exists() else None
+    if key_file and not Path(key_file).exists():
+        raise ValueError("SUPABASE_SIGNING_KEY names a file that is not there")
+    key = SigningKey.load_or_create(Path(key_file)) if key_file else None
     return mint(TokenSigner(jwt_secret=secret or "", issuer=f"{url}/auth/v1", signing_key=key))
 
 
@@ -59,7 +64,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m local.function_tokens", description=__doc__)
     parser.parse_args()
     url = os.environ.get("SUPABASE_URL", "").rstrip("/")
-    tokens = from_environment(url) if url else None
+    try:
+        tokens = from_environment(url) if url else None
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     if tokens is None:
         sys.stderr.write(
             "Set SUPABASE_URL, and SUPABASE_JWT_SECRET or SUPABASE_SIGNING_KEY (a file with an ES256 JWK).\n"

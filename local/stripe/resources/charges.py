@@ -22,7 +22,7 @@ _RISK_SCORES = {"normal": (1, 64), "elevated": (65, 74), "highest": (75, 99)}
 
 def outcome_of(world: StripeWorld, verdict: Verdict, radar: str) -> Json:
     """``charge.outcome`` (https://docs.stripe.com/api/charges/object#charge_object-outcome)."""
-    level = "highest" if verdict.answer == "block" or radar == "highest" else radar
+    level = "highest" if verdict.answer == "block" or radar == "blocked" else radar
     reviewed = level == "elevated" and world.settings.radar_reviews_elevated_risk
     outcome: Json = {
         "advice_code": None,

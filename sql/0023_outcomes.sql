@@ -210,8 +210,11 @@ begin
     return 'requires_action';
   end if;
 
+  -- What Stripe had taken up already it did not reject: whatever came of it then is a decline.
   perform internal.end_attempt(
-    p_attempt.id, case when category = 'our_bug' then 'rejected' else 'declined' end::public.attempt_status, p_facts
+    p_attempt.id,
+    case when category = 'our_bug' and p_attempt.status = 'started' then 'rejected' else 'declined' end::public.attempt_status,
+    p_facts
   );
   if category = 'our_bug' then
     perform internal.report_incident('request_refused', p_attempt.id::text, p_booking.id, coalesce(code, 'unknown'));

@@ -431,6 +431,19 @@ def test_with_one_card_a_category_leads_to_its_step(
         assert books.ledger(step) == [RESERVED, RELEASED]
 
 
+@pytest.mark.parametrize("under_way", ["processing", "requires_action"])
+@pytest.mark.parametrize("category", DECLINES)
+def test_a_payment_under_way_may_come_to_any_end(books: Books, under_way: str, category: str) -> None:
+    """The bank took its time, or the cardholder did: the event that follows is settled whatever it says."""
+    step = books.started()
+    books.settle(books.facts(step, under_way), step["attempt_id"])
+
+    settled = books.settle(books.declined(step, category))
+
+    assert settled["result"] in {"declined", "requires_action", "retry_scheduled"}
+    assert books.statuses(step)[1] in (["declined"], ["requires_action"])
+
+
 @pytest.mark.parametrize(
     ("category", "falls_back"),
     [

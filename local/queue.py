@@ -16,7 +16,7 @@ import logging
 import os
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -25,6 +25,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from local import child
 from local.lambda_runtime import REGION, FunctionError, LambdaFunction
+from local.schedule import TIMEOUT_SECONDS, Schedule
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -209,6 +210,7 @@ def main() -> int:
     parser.add_argument("--consumer", required=True, help="package.module:attribute of the Lambda handler")
     parser.add_argument("--concurrency", type=int, default=CONCURRENCY, help="batches consumed at once")
     parser.add_argument("--visibility-timeout", type=int, default=_VISIBILITY_TIMEOUT_SECONDS, metavar="SECONDS")
+    parser.add_argument("--reconcile-every", type=float, metavar="SECONDS", help="call the reconcile function, too")
     parser.add_argument("--settings-from-stdin", action="store_true", help="take more environment as a line of JSON")
     parser.add_argument("--parent-watch", action="store_true", help="end when standard input closes")
     options = parser.parse_args()
@@ -228,6 +230,9 @@ def main() -> int:
     if options.parent_watch:
         child.end_with_parent()
     Poller(queues, function, concurrency=options.concurrency).start()
+    if options.reconcile_every:
+        reconcile = load("functions.reconcile.handler:handler")
+        Schedule(replace(reconcile, timeout_seconds=TIMEOUT_SECONDS), options.reconcile_every).start()
     with contextlib.suppress(KeyboardInterrupt):
         threading.Event().wait()
     os._exit(0)  # threads that wait in a long poll would hold up the end for twenty seconds

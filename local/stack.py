@@ -59,6 +59,8 @@ _EXPECTED_FAILURES = (
     ValueError,
 )
 _NAMES = ("ada", "ben", "chiara")
+RECONCILE_EVERY_SECONDS = 30.0
+"""Five minutes when deployed."""
 _STOP_ORDER = ("local.queue", "local.stripe", "local.gateway", "local.supabase")
 """Those who send first, so that nobody talks to a wall; the database goes last."""
 
@@ -83,6 +85,8 @@ class StackOptions:
     """Whether the stand-ins take orders under `/_control`: faults, time, cards."""
     queue_concurrency: int = 2
     queue_visibility_timeout_seconds: int = 10
+    reconcile_every_seconds: float | None = None
+    """How often the reconcile function is called; None: never, as tests want to see what is there without it."""
     legacy_hs256: bool = False
     """Whether functions take tokens signed with the project's shared secret, `keys.supabase_jwt_secret`, too."""
     environment: "Mapping[str, str] | None" = None
@@ -229,6 +233,7 @@ class LocalStack:
             "local.queue",
             *("--consumer", _CONSUMER, "--settings-from-stdin"),
             *("--concurrency", str(self._options.queue_concurrency)),
+            *(("--reconcile-every", str(every)) if (every := self._options.reconcile_every_seconds) else ()),
             *("--visibility-timeout", str(self._options.queue_visibility_timeout_seconds)),
         )
         self._launch(
@@ -309,7 +314,10 @@ def _run(directory: Path) -> int:
     state, contract = directory / "stack", directory / "stack.json"
     shutil.rmtree(state, ignore_errors=True)
     options = StackOptions(
-        ports=ports_from_environment(), durable=not os.environ.get("AUTOBOOK_FORGETFUL"), state=state
+        reconcile_every_seconds=RECONCILE_EVERY_SECONDS,
+        ports=ports_from_environment(),
+        durable=not os.environ.get("AUTOBOOK_FORGETFUL"),
+        state=state,
     )
     stack = LocalStack.start(options)
     try:

@@ -24,6 +24,8 @@ comment on column public.stripe_events.facts is
 'What the functions read out of the event and hand to SQL, enough to apply it again; no payload, no personal data.';
 create index stripe_events_open_idx on public.stripe_events (received_at) where status = 'failed';
 create index stripe_events_object_idx on public.stripe_events (object_id);
+create index stripe_events_early_idx on public.stripe_events ((facts #>> '{facts,payment_intent_id}'))
+where result in ('not_ours', 'charge_not_known_yet');
 
 create table public.notifications (
   id              uuid primary key default gen_random_uuid(),

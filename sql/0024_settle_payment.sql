@@ -90,6 +90,7 @@ begin
     else
       result := internal.settle_refusal(booking, attempt, p_facts, p_attempt_id);
   end case;
+  perform internal.apply_early_events(p_facts ->> 'payment_intent_id');
   return jsonb_build_object('result', result, 'booking_id', booking.id);
 end
 $$;

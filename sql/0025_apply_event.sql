@@ -84,6 +84,34 @@ $$;
 comment on function internal.try_event(text, jsonb) is
 'Applies an event or says why it could not be; either way the transaction goes on.';
 
+create function internal.apply_early_events(p_payment_intent_id text) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+  event public.stripe_events;
+  outcome jsonb;
+begin
+  for event in
+    select * from public.stripe_events as e
+    where
+      e.facts #>> '{facts,payment_intent_id}' = p_payment_intent_id
+      and e.result in ('not_ours', 'charge_not_known_yet')
+      and e.facts ->> 'handler' <> 'payment_intent'
+    order by e.stripe_created_at, e.id
+    for update
+  loop
+    outcome := internal.try_event(event.facts ->> 'handler', event.facts -> 'facts');
+    update public.stripe_events as e set
+      status = (outcome ->> 'status')::public.event_status, result = outcome ->> 'result', tries = e.tries + 1
+    where e.id = event.id;
+  end loop;
+end
+$$;
+comment on function internal.apply_early_events(text) is
+'Applies events that overtook the answer by which we learn whose payment they speak of: a dispute, a review or a Charge may
+be told before the charging function has committed.';
+
 create function public.receive_event(p_event jsonb) returns jsonb
 language plpgsql security definer
 set search_path = ''

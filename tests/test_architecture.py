@@ -85,7 +85,7 @@ def stripe_is_imported_in_one_place(root: Path) -> list[str]:
     ]
 
 
-BOTO3_IN = ("functions/shared/charge_queue.py", "functions/notify/mail.py")
+BOTO3_IN = ("functions/shared/charge_queue.py", "functions/shared/secrets.py", "functions/notify/mail.py")
 
 
 def boto3_is_imported_where_it_is_needed(root: Path) -> list[str]:

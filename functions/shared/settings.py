@@ -1,14 +1,29 @@
 """Settings from the environment: typed, read on first use, refused when a secret is missing or empty.
 
 Each function reads only the groups that it needs, so its Lambda needs only those variables. A secret has no default
-and no repr (`SecretStr`).
+and no repr (`SecretStr`). A value may refer to a secret at AWS (functions/shared/secrets.py); a group with such values
+is made anew when one of them has changed.
 """
 
 import os
+import threading
+from collections.abc import Callable
 from functools import cache
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from functions.shared import secrets
 
 _Group = TypeVar("_Group", bound="Settings")
 
@@ -34,7 +49,16 @@ class Settings(BaseModel):
     @classmethod
     def from_environment(cls, **given: str) -> Self:
         """Read and check the group. Raises SettingsError naming each missing or malformed variable."""
-        values = {name: os.environ[name.upper()] for name in cls.model_fields if name.upper() in os.environ} | given
+        return cls.made_of(_resolved(cls.stated(given)))
+
+    @classmethod
+    def stated(cls, given: dict[str, str]) -> dict[str, str]:
+        """What the environment says of each field, references as they are."""
+        return {name: os.environ[name.upper()] for name in cls.model_fields if name.upper() in os.environ} | given
+
+    @classmethod
+    def made_of(cls, values: dict[str, str]) -> Self:
+        """The group of these values. Raises SettingsError."""
         try:
             return cls.model_validate(values)
         except ValidationError as error:
@@ -59,7 +83,6 @@ class FunctionSettings(Settings):
     supabase_function_token: Secret
 
 
-@cache
 def function_settings(function: str) -> FunctionSettings:
     """The database access of a function, whose token is in SUPABASE_TOKEN_<FUNCTION>. Raises SettingsError.
 
@@ -68,7 +91,9 @@ def function_settings(function: str) -> FunctionSettings:
     name = f"SUPABASE_TOKEN_{function.upper()}"
     if not os.environ.get(name):
         raise SettingsError(f"the environment lacks or garbles: {name} (missing)")
-    return FunctionSettings.from_environment(supabase_function_token=os.environ[name])
+    settings = _read(FunctionSettings, name)()
+    assert isinstance(settings, FunctionSettings)
+    return settings
 
 
 class UserSettings(Settings):
@@ -90,9 +115,26 @@ class StripeSettings(Settings):
     """How Stripe is called."""
 
     stripe_secret_key: Secret
+    stripe_publishable_key: str | None = None
+    """Read only to be compared: a card saved with one mode's key is unknown to the other's."""
     stripe_api_base: _Url = "https://api.stripe.com"
     stripe_timeout_seconds: float = Field(default=12.0, gt=0, le=25)
     """Stripe's slowest honest answers (a bank that thinks) take some ten seconds; two calls fit into a Lambda's 29."""
+
+    @field_validator("stripe_secret_key")
+    @classmethod
+    def _names_its_mode(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(("sk_test_", "sk_live_", "rk_test_", "rk_live_")):
+            raise PydanticCustomError("no_stripe_secret_key", "is no secret or restricted key of Stripe")
+        return value
+
+    @field_validator("stripe_publishable_key")
+    @classmethod
+    def _of_the_same_mode(cls, value: str | None, info: ValidationInfo) -> str | None:
+        secret_key = info.data.get("stripe_secret_key")
+        if value and secret_key and value.split("_")[1:2] != secret_key.get_secret_value().split("_")[1:2]:
+            raise PydanticCustomError("live_and_test_keys_mixed", "is not of the mode of STRIPE_SECRET_KEY")
+        return value
 
     @property
     def livemode(self) -> bool:
@@ -124,13 +166,44 @@ class QueueSettings(Settings):
     charge_queue_url: _Url
 
 
+def _resolved(values: dict[str, str]) -> dict[str, str]:
+    try:
+        return secrets.resolved(values)
+    except secrets.SecretUnavailable as reason:
+        raise SettingsError(f"the environment refers to a secret that cannot be had: {reason}") from None
+
+
+class _Following:
+    """A group that is made anew when what its references stand for has changed. Safe for threads."""
+
+    def __init__(self, make: Callable[[dict[str, str]], Settings], stated: dict[str, str]) -> None:
+        self._make = make
+        self._stated = stated
+        self._lock = threading.Lock()
+        self._values: dict[str, str] = {}
+        self._settings: Settings | None = None
+
+    def __call__(self) -> Settings:
+        values = _resolved(self._stated)
+        with self._lock:
+            if self._settings is None or values != self._values:
+                self._settings = self._make(values)
+                self._values = values
+            return self._settings
+
+
 @cache
-def _read(group: type[Settings]) -> Settings:
-    return group.from_environment()
+def _read(group: type[Settings], token_variable: str | None = None) -> Callable[[], Settings]:
+    given = {"supabase_function_token": os.environ[token_variable]} if token_variable else {}
+    stated = group.stated(given)
+    if any(secrets.is_reference(value) for value in stated.values()):
+        return _Following(group.made_of, stated)
+    settings = group.made_of(stated)
+    return lambda: settings
 
 
 def read(group: type[_Group]) -> _Group:
-    """The settings of a group, read once per process. Raises SettingsError."""
-    settings = _read(group)
+    """The settings of a group: one object until what a reference stands for has changed. Raises SettingsError."""
+    settings = _read(group)()
     assert isinstance(settings, group)
     return settings

@@ -9,7 +9,7 @@ time-out, a 5xx, a lost connection or a 409 for a key in use never count as fail
 import logging
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from functools import cache
+from functools import lru_cache
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -272,10 +272,13 @@ def refund_facts(refund: Facts) -> Facts:
     }
 
 
-@cache
 def gateway() -> StripeGateway:
-    """The gateway of this process. Raises SettingsError."""
-    settings = read(StripeSettings)
+    """The gateway of this process; another one after the key was rotated. Raises SettingsError."""
+    return _gateway(read(StripeSettings))
+
+
+@lru_cache(maxsize=1)
+def _gateway(settings: StripeSettings) -> StripeGateway:
     client = stripe.StripeClient(
         settings.stripe_secret_key.get_secret_value(),
         base_addresses={"api": settings.stripe_api_base},

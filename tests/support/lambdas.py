@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from functions.shared import database, settings, stripe_gateway
+from functions.shared import database, secrets, settings, stripe_gateway
 from local.http_events import Request, to_event
 from local.lambda_runtime import LambdaFunction
 from local.stack import LocalStack
@@ -24,10 +24,11 @@ def _forget() -> None:
     """A cold start: what a process keeps between invocations is gone."""
     if database._http.cache_info().currsize:
         database._http().close()
-    if stripe_gateway.gateway.cache_info().currsize:
+    if stripe_gateway._gateway.cache_info().currsize:
         stripe_gateway.gateway()._client._requestor._get_http_client().close()  # type: ignore[no-untyped-call]  # the SDK's
-    for kept in (settings._read, stripe_gateway.gateway, database._http):
+    for kept in (settings._read, stripe_gateway._gateway, database._http):
         kept.cache_clear()
+    secrets.forget()
 
 
 @contextmanager

@@ -28,7 +28,6 @@ JWT_SECRET = "a secret of the tests that is long enough"
 def _forget() -> None:
     """What a warm Lambda keeps: the settings, and the clients made from them."""
     settings._read.cache_clear()
-    settings.function_settings.cache_clear()
     if mail._ses.cache_info().currsize:
         mail._ses().close()
         mail._ses.cache_clear()

@@ -23,7 +23,6 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[SetEnvironment]:
 
     def forget() -> None:
         settings._read.cache_clear()
-        settings.function_settings.cache_clear()
 
     forget()
     yield set_variables

@@ -188,7 +188,7 @@ def test_a_secret_key_is_no_publishable_key(environment: SetEnvironment, key: st
     [("sk_live_abcdef", True), ("rk_live_abcdef", True), ("sk_test_live_abcdef", False), ("rk_test_abcdef", False)],
 )
 def test_the_key_tells_whether_money_is_real(environment: SetEnvironment, key: str, livemode: bool) -> None:
-    environment(**COMPLETE | {"STRIPE_SECRET_KEY": key})
+    environment(**COMPLETE | {"STRIPE_SECRET_KEY": key, "STRIPE_PUBLISHABLE_KEY": None})
     assert read(StripeSettings).livemode is livemode
 
 

@@ -135,7 +135,8 @@ def test_an_event_of_another_version_or_mode_is_stored_flagged_and_not_applied(
 def test_a_test_event_is_flagged_where_money_is_real(
     carded: Traveller, unsettled: Json, webhook: WebhookSender, gateway_with: OpenGateway
 ) -> None:
-    live = WebhookSender(gateway_with(STRIPE_SECRET_KEY="sk_live_51NotARealKey"), webhook.secrets)
+    keys = {"STRIPE_SECRET_KEY": "sk_live_51NotARealKey", "STRIPE_PUBLISHABLE_KEY": "pk_live_51NotARealKey"}
+    live = WebhookSender(gateway_with(**keys), webhook.secrets)
     event = unsettled | {"id": unsettled["id"] + "x"}
 
     assert ok(live.send(event))["result"] == "wrong_livemode"

@@ -13,7 +13,9 @@ def of_stack(stack: dict[str, Any]) -> dict[str, str]:
     """The settings of functions for the stack that a stack.json describes."""
     return {
         "SUPABASE_URL": stack["supabase_url"],
+        "SUPABASE_PUBLISHABLE_KEY": stack["publishable_key"],
         "SUPABASE_SECRET_KEY": stack["secret_key"],
+        **stack["function_tokens"],
         "STRIPE_API_BASE": stack["stripe_url"],
         "STRIPE_SECRET_KEY": stack["stripe_secret_key"],
         "CHARGE_QUEUE_URL": stack["queue_url"],

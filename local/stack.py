@@ -166,6 +166,7 @@ class LocalStack:
             "signing_secrets": list(self.keys.signing_secrets),
             "database_url": self.database_url,
             "users": [user.as_json() for user in self.demo_users],
+            "function_tokens": dict(self.supabase.function_tokens),
             "queue_url": self.queue_url,
             "queue_endpoint": self.queue_endpoint,
             "logs": str(self.state / "log"),

@@ -32,6 +32,7 @@ grant execute on function public.warn_of_expiring_cards(boolean) to service_role
 grant execute on function public.reapply_events(boolean, integer) to service_role;
 grant execute on function public.unknown_events(text[]) to service_role;
 grant execute on function public.events_seen_until(timestamptz) to service_role;
+grant execute on function public.detaching_cards() to service_role;
 grant execute on function public.unsettled_payments(jsonb) to service_role;
 grant execute on function public.invariant_breaches() to service_role;
 grant execute on function public.report_breaches(jsonb) to service_role;

@@ -25,7 +25,7 @@ $$;
 grant execute on function public.record_setup_intent(uuid, text, text, text, text, text) to autobook_setup_intent;
 grant execute on function public.settle_setup_intent(jsonb) to autobook_setup_intent;
 
-grant execute on function public.finish_detach(text) to autobook_payment_methods;
+grant execute on function public.finish_detach(text) to autobook_payment_methods, autobook_reconcile;
 
 grant execute on function public.stop_all_campaigns(uuid) to autobook_campaigns;
 
@@ -52,6 +52,7 @@ grant execute on function public.warn_of_expiring_cards(boolean) to autobook_rec
 grant execute on function public.reapply_events(boolean, integer) to autobook_reconcile;
 grant execute on function public.unknown_events(text[]) to autobook_reconcile;
 grant execute on function public.events_seen_until(timestamptz) to autobook_reconcile;
+grant execute on function public.detaching_cards() to autobook_reconcile;
 grant execute on function public.unsettled_payments(jsonb) to autobook_reconcile;
 grant execute on function public.invariant_breaches() to autobook_reconcile;
 grant execute on function public.report_breaches(jsonb) to autobook_reconcile;

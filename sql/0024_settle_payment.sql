@@ -129,6 +129,22 @@ $$;
 comment on function internal.is_old_news(public.attempts, jsonb, uuid) is
 'Whether facts speak of another try than the one that is open.';
 
+create function internal.is_known_charge(p_attempt public.attempts, p_charge_id text) returns boolean
+language sql stable
+set search_path = ''
+as $$
+  -- A bank that takes its time has its Charge on the attempt already when it declines.
+  select exists (
+    select from public.attempts as a
+    where
+      a.booking_id = p_attempt.booking_id
+      and p_charge_id = any(a.stripe_charge_ids)
+      and (a.id <> p_attempt.id or p_attempt.status <> 'processing')
+  )
+$$;
+comment on function internal.is_known_charge(public.attempts, text) is
+'Whether a decline names a Charge whose end is known, so that it is old news.';
+
 create function internal.settle_hold(p_booking public.bookings, p_attempt public.attempts, p_facts jsonb) returns text
 language plpgsql
 set search_path = ''
@@ -221,9 +237,7 @@ begin
   if p_facts -> 'decline' is null or p_facts -> 'decline' = 'null'::jsonb then
     return 'nothing_to_do';
   end if;
-  if internal.is_old_news(p_attempt, p_facts, p_attempt_id) or exists (
-    select from public.attempts as a where a.booking_id = p_booking.id and charge_id = any(a.stripe_charge_ids)
-  ) then
+  if internal.is_old_news(p_attempt, p_facts, p_attempt_id) or internal.is_known_charge(p_attempt, charge_id) then
     return 'old_news';
   end if;
   result := internal.settle_decline(p_booking, p_attempt, p_facts);
@@ -254,10 +268,7 @@ begin
   if
     p_facts -> 'decline' is not null
     and p_facts ->> 'charge_id' is not null
-    and not exists (
-      select from public.attempts as a
-      where a.booking_id = p_booking.id and p_facts ->> 'charge_id' = any(a.stripe_charge_ids)
-    )
+    and not internal.is_known_charge(p_attempt, p_facts ->> 'charge_id')
   then
     return internal.settle_decline(p_booking, p_attempt, p_facts);
   end if;

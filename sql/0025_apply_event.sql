@@ -62,7 +62,7 @@ begin
 end
 $$;
 comment on function internal.apply_event(text, jsonb) is
-'Which SQL function a family of events goes to; the family is named by functions/webhook/event_table.py.';
+'Which SQL function a family of events goes to; the family is named by functions/shared/stripe_events/table.py.';
 
 create function internal.try_event(p_handler text, p_facts jsonb) returns jsonb
 language plpgsql
@@ -141,7 +141,9 @@ begin
   end if;
   update public.stripe_events as e set
     status = (outcome ->> 'status')::public.event_status, result = outcome ->> 'result',
-    tries = e.tries + (stored.deliveries > 1)::integer
+    tries = e.tries + (stored.deliveries > 1)::integer,
+    -- The card's digits are kept until they have reached payment_methods, where erasing a person finds them.
+    facts = case when outcome ->> 'status' = 'failed' then e.facts else e.facts #- '{facts,card}' end
   where e.id = stored.id;
   return outcome || jsonb_build_object(
     'duplicate', false,

@@ -61,9 +61,11 @@ language sql immutable
 set search_path = ''
 as $$
   select case
-    when p_status like '%needs_response' then 1
-    when p_status like '%under_review' then 2
-    else 3
+    when p_status = 'warning_needs_response' then 1
+    when p_status = 'warning_under_review' then 2
+    when p_status = 'needs_response' then 3
+    when p_status = 'under_review' then 4
+    else 5
   end
 $$;
 comment on function internal.dispute_rank(text) is
@@ -322,7 +324,15 @@ begin
     when 'mandate_active' then
       return jsonb_build_object('result', 'mandate_active');
     else
-      if card.facts_at > (p_facts ->> 'observed_at')::timestamptz then
+      if
+        card.facts_at > (p_facts ->> 'observed_at')::timestamptz
+        or (
+          -- Of two within one of Stripe's whole seconds, a card is renewed, never made older.
+          card.facts_at = (p_facts ->> 'observed_at')::timestamptz
+          and make_date((p_facts #>> '{card,exp_year}')::integer, (p_facts #>> '{card,exp_month}')::integer, 1)
+          < make_date(card.exp_year, card.exp_month, 1)
+        )
+      then
         return jsonb_build_object('result', 'old_news');
       end if;
       renewed := (p_facts #>> '{card,exp_year}')::integer * 12 + (p_facts #>> '{card,exp_month}')::integer

@@ -180,7 +180,8 @@ begin
     end if;
     outcome := internal.try_event(event.facts ->> 'handler', event.facts -> 'facts');
     update public.stripe_events as e set
-      status = (outcome ->> 'status')::public.event_status, result = outcome ->> 'result', tries = e.tries + 1
+      status = (outcome ->> 'status')::public.event_status, result = outcome ->> 'result', tries = e.tries + 1,
+      facts = case when outcome ->> 'status' = 'failed' then e.facts else e.facts #- '{facts,card}' end
     where e.id = event.id;
     results := results || (outcome || jsonb_build_object('event_id', event.id));
   end loop;
@@ -219,21 +220,33 @@ $$;
 comment on function public.events_seen_until(timestamptz) is
 'The watermark of the comparison with Stripe''s events; moved forward only. Definer: see due_bookings.';
 
+create function public.detaching_cards() returns jsonb
+language sql stable security definer
+set search_path = ''
+as $$
+  select coalesce(jsonb_agg(p.stripe_payment_method_id order by p.updated_at), '[]')
+  from public.payment_methods as p
+  where p.status = 'detaching' and p.updated_at < internal.clock() - interval '1 minute'
+$$;
+comment on function public.detaching_cards() is
+'Cards that a user gave up while Stripe could not be reached. Definer: see due_bookings.';
+
 create function public.unsettled_payments(p_payments jsonb) returns jsonb
 language sql stable security definer
 set search_path = ''
 as $$
-  select coalesce(jsonb_agg(p.payment), '[]')
+  select coalesce(jsonb_agg(p.payment || jsonb_build_object('is_known', b.id is not null)), '[]')
   from jsonb_array_elements(p_payments) as p (payment)
   left join public.bookings as b on b.id::text = p.payment ->> 'booking_id'
   where
     p.payment ->> 'status' = 'succeeded'
-    and b.id is not null
-    and b.status not in ('confirmed', 'refunded')
+    and p.payment ->> 'booking_id' is not null
+    and coalesce(b.status, 'charging') not in ('confirmed', 'refunded')
     and not exists (select from public.refunds as r where r.booking_id = b.id and r.status <> 'failed')
 $$;
 comment on function public.unsettled_payments(jsonb) is
-'Payments that Stripe holds as succeeded and we do not (invariant 3). Definer: see due_bookings.';
+'Payments that Stripe holds as succeeded and we do not (invariant 3); is_known false: not even their booking.
+Definer: see due_bookings.';
 
 create function public.invariant_breaches() returns jsonb
 language sql stable security definer

@@ -57,9 +57,12 @@ def settle_due_bookings(run: Run) -> list[Line]:
 def send_waiting_matches(run: Run) -> list[Line]:
     """Send matches again whose message must have been lost."""
     waiting = run.database.call("waiting_matches", p_limit=500)
+    lines = [{"what": "match_waiting"} | match for match in waiting]
     if run.apply:
-        send_charges([(match["campaign_id"], match["offer_id"]) for match in waiting])
-    return [{"what": "match_waiting"} | match for match in waiting]
+        sent = send_charges([(match["campaign_id"], match["offer_id"]) for match in waiting])
+        if sent < len(waiting):
+            lines.append({"what": "failed to send", "count": len(waiting) - sent})
+    return lines
 
 
 def reapply_failed_events(run: Run) -> list[Line]:
@@ -115,10 +118,24 @@ def compare_payments(run: Run) -> list[Line]:
         if not run.has_time():
             break
         for payment in run.database.call("unsettled_payments", p_payments=payments):
+            if not payment["is_known"]:
+                lines.append({"what": "BREACH payment_without_booking", "subject": payment["payment_intent_id"]})
+                continue
             line = {"what": "payment_unsettled", "booking_id": payment["booking_id"]}
             if run.apply:
                 line["result"] = run.database.call("settle_payment", p_facts=payment)["result"]
             lines.append(line)
+    return lines
+
+
+def finish_detaching(run: Run) -> list[Line]:
+    """Let go of cards at Stripe whose users gave them up while it could not be reached."""
+    lines: list[Line] = []
+    for card in run.database.call("detaching_cards"):
+        if run.apply and run.has_time():
+            run.gateway.detach_payment_method(card)
+            run.database.call("finish_detach", p_stripe_payment_method_id=card)
+        lines.append({"what": "card_detaching"})
     return lines
 
 
@@ -146,6 +163,7 @@ JOBS: dict[str, Callable[[Run], list[Line]]] = {
     "due bookings": settle_due_bookings,
     "payments": compare_payments,
     "waiting matches": send_waiting_matches,
+    "detaching": finish_detaching,
     "campaigns": expire_campaigns,
     "cards": warn_of_expiring_cards,
     "invariants": check_invariants,

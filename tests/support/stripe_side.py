@@ -88,7 +88,8 @@ class StripeSide:
         self.control("POST", "/faults", {"kind": kind, "times": 1, **options})
 
     def hold(self) -> None:
-        """Keep every webhook back until `flush`."""
+        """Deliver what is on its way, then keep every webhook back until `flush`."""
+        self.flush()
         self._disturbed = True
         self.control("POST", "/webhooks/hold")
 
@@ -115,7 +116,6 @@ class StripeSide:
     @contextmanager
     def watched(self) -> Iterator[list[Json]]:
         """The requests that came in within the block, filled in at its end; webhooks stay back until the test's end."""
-        self.flush()
         self.hold()
         self.control("DELETE", "/requests")
         seen: list[Json] = []

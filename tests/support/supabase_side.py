@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 from supabase import Client, ClientOptions, create_client
 
 from local.stack import LocalStack
-from tests.support.http import connection
+from tests.support.http import PATIENCE_SECONDS, connection
 
 REST = "/rest/v1/"
 
@@ -17,24 +18,29 @@ class SupabaseSide:
 
     def __init__(self, stack: LocalStack) -> None:
         self._project = stack.supabase
+        self._http = httpx.Client(timeout=PATIENCE_SECONDS, trust_env=False)
         self._control = connection(f"{stack.supabase.url}/_control")
         self._disturbed = False
 
     def close(self) -> None:
         """Let go of the connections."""
+        self._http.close()
         self._control.close()
 
     def client(self, token: str | None = None) -> Client:
         """supabase-py as a browser has it: the publishable key, and a user's token or none."""
-        options = ClientOptions(auto_refresh_token=False, persist_session=False)
-        made = create_client(self._project.url, self._project.publishable_key, options)
+        client = self._client(self._project.publishable_key)
         if token is not None:
-            made.postgrest.auth(token)
-        return made
+            client.postgrest.auth(token)
+        return client
 
     def service(self) -> Client:
         """supabase-py with the functions' own key."""
-        return create_client(self._project.url, self._project.secret_key)
+        return self._client(self._project.secret_key)
+
+    def _client(self, key: str) -> Client:
+        options = ClientOptions(httpx_client=self._http, auto_refresh_token=False, persist_session=False)
+        return create_client(self._project.url, key, options)
 
     @contextmanager
     def watched(self) -> Iterator[list[str]]:

@@ -2,7 +2,7 @@
 
 from tests.support.http import ok, refused
 from tests.support.lists import assert_query_refused, assert_walked_once, bad_queries
-from tests.support.travellers import SAVES_THEN_DECLINES, Json, Traveller, an_offer, in_time
+from tests.support.travellers import SAVES_THEN_DECLINES, Json, Traveller, an_offer, in_time, unique
 
 
 def test_every_offer_considered_says_why_it_was_or_was_not_booked(carded: Traveller) -> None:
@@ -36,7 +36,7 @@ def test_every_offer_considered_says_why_it_was_or_was_not_booked(carded: Travel
 
 def test_an_offer_that_does_not_fit_the_criteria_is_nobodys_story(carded: Traveller) -> None:
     campaign = carded.open_campaign()
-    other = an_offer({"trip": "another"})
+    other = an_offer({"trip": unique("trip")})
     ok(carded.feed.post("/offers", {"offers": [other]}), 202)
     refused(carded.charge(campaign, other), 409, "criteria_mismatch")
 

@@ -63,7 +63,7 @@ def test_the_timeline_says_of_every_offer_why_it_was_or_was_not_booked(carded: T
     right = an_offer({"trip": carded.trip})
     dear = an_offer({"trip": carded.trip}, amount_minor=15_001)
     foreign = an_offer({"trip": carded.trip}, currency="chf")
-    elsewhere = an_offer({"trip": "another"})
+    elsewhere = an_offer({"trip": unique("trip")})
 
     told = post(carded.feed, dear, foreign, right, elsewhere)
 
@@ -156,10 +156,13 @@ def test_stripe_breaking_in_the_queue_is_made_good_by_the_webhook(carded: Travel
     assert len(stripe_side.taken(carded.customer_id)) == 1
 
 
-def test_a_batch_costs_one_database_round_trip(carded: Traveller, supabase_side: SupabaseSide) -> None:
-    carded.open_campaign()
+def test_a_batch_costs_one_database_round_trip(
+    traveller: Traveller, stripe_side: StripeSide, supabase_side: SupabaseSide
+) -> None:
+    traveller.open_campaign()
+    stripe_side.hold()
     with supabase_side.watched() as trips:
-        post(carded.feed, *[an_offer({"trip": carded.trip}) for _ in range(100)])
+        post(traveller.feed, *[an_offer({"trip": traveller.trip}) for _ in range(100)])
 
     assert trips == ["POST rpc/ingest_offers"]
 

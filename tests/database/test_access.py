@@ -272,7 +272,7 @@ OF_USERS: dict[str, Json] = {
 }
 
 
-def arguments_of(traveller: Traveller, function: str) -> dict[str, None]:
+def arguments_of(traveller: Traveller, function: str) -> Any:
     """A null for every argument of a function of `public`."""
     names = traveller.rows(
         "select coalesce(proargnames[1:pronargs], '{}') from pg_proc "

@@ -31,8 +31,11 @@ as $$
   -- never be erased, and a person must be.
   select
     (p_row - '{updated_at, leased_until}'::text[])
-    || case when p_row ->> 'email' is null then '{}' else '{"email": "(personal)"}'::jsonb end
-    || case when p_row ? 'title' then '{"title": "(personal)", "criteria": "(personal)"}'::jsonb else '{}' end
+    || coalesce(jsonb_object_agg(personal.name, '(personal)'), '{}')
+  from unnest(array[
+    'email', 'title', 'criteria', 'idempotency_key', 'idempotency_fingerprint', 'last4', 'country', 'wallet'
+  ]) as personal (name)
+  where p_row ->> personal.name is not null
 $$;
 comment on function internal.auditable(jsonb) is 'A row as the audit log keeps it.';
 
@@ -40,11 +43,11 @@ create function internal.audit_hash(p_before text, p_entry public.audit_log) ret
 language sql immutable
 set search_path = ''
 as $$
-  select encode(sha256(convert_to(concat_ws(
-    '|', coalesce(p_before, ''), extract(epoch from p_entry.at)::text, p_entry.actor, p_entry.role,
-    coalesce(p_entry.request_id, ''), p_entry.table_name, p_entry.row_id, p_entry.action,
-    coalesce(p_entry.old::text, ''), p_entry.new::text
-  ), 'UTF8')), 'hex')
+  -- As JSON, so that nothing can be moved from one field to the next: the request id is the caller's own words.
+  select encode(sha256(convert_to(jsonb_build_array(
+    p_before, extract(epoch from p_entry.at), p_entry.actor, p_entry.role, p_entry.request_id, p_entry.table_name,
+    p_entry.row_id, p_entry.action, p_entry.old, p_entry.new
+  )::text, 'UTF8')), 'hex')
 $$;
 comment on function internal.audit_hash(text, public.audit_log) is 'The hash of an entry that follows one with that hash.';
 

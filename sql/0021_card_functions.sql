@@ -18,6 +18,10 @@ begin
   if not found then
     return 'unknown_customer';
   end if;
+  -- Late news of a Customer that is gone, the person perhaps erased: nothing could be charged to its cards.
+  if customer.deleted_at is not null then
+    return 'customer_deleted';
+  end if;
 
   select * into intent from public.setup_intents as s where s.id = p_facts ->> 'setup_intent_id' for update;
   if not found then

@@ -286,7 +286,7 @@ def become(db: psycopg.Connection, actor: Actor) -> None:
     )
 
 
-def _insert(relation: Relation, granted: list[str], user_id: str, row: dict[str, Any], *, own: bool) -> sql.Composable:
+def _insert(relation: Relation, granted: list[str], user_id: str, row: dict[str, Any], *, own: bool) -> sql.Composed:
     """A new row for that user, of the columns that one may write; the owner of one's own is the default's to say."""
     columns = [column for column in granted if not column.startswith("idempotency")]
     values = [row[column] for column in columns]
@@ -301,7 +301,7 @@ def _insert(relation: Relation, granted: list[str], user_id: str, row: dict[str,
     )
 
 
-def _tried(db: psycopg.Connection, statement: sql.Composable) -> bool:
+def _tried(db: psycopg.Connection, statement: sql.Composed) -> bool:
     """Whether the statement touched a row, or failed by something that comes after all access control."""
     try:
         with db.transaction(force_rollback=True):
@@ -313,13 +313,13 @@ def _tried(db: psycopg.Connection, statement: sql.Composable) -> bool:
         return True
 
 
-def _place(db: psycopg.Connection, relation: Relation, of_row: sql.Composable) -> Any:
+def _place(db: psycopg.Connection, relation: Relation, of_row: sql.Composed) -> Any:
     """Where the row lies, None if it is gone: an update moves it. A view's rows lie nowhere."""
     found = db.execute(sql.SQL("select t.ctid::text from {} as t").format(relation.sql) + of_row).fetchone()
     return found and found[0]
 
 
-def _struck(db: psycopg.Connection, statement: sql.Composable, relation: Relation, of_row: sql.Composable) -> bool:
+def _struck(db: psycopg.Connection, statement: sql.Composed, relation: Relation, of_row: sql.Composed) -> bool:
     """Whether a statement that names no row, so that no policy for reading is asked, changed or deleted this one."""
     try:
         with db.transaction(force_rollback=True):

@@ -1,0 +1,94 @@
+"""A stack of reconcile's own: it looks after everything that it finds, other tests' leavings included."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+
+from local.stack import LocalStack, prepare_database
+from tests.support.aftermath import Reconcile
+from tests.support.fixtures import (
+    _gateways,
+    _stripe_side,
+    _supabase_side,
+    anonymous,
+    carded,
+    gateway_with,
+    http,
+    machine,
+    make_traveller,
+    stripe_side,
+    supabase_side,
+    traveller,
+    webhook,
+)
+from tests.support.http import Caller
+from tests.support.payment_fixtures import page, reconcile, wire
+from tests.support.stripe_side import StripeSide
+from tests.support.travellers import Traveller
+
+__all__ = [
+    "_gateways",
+    "_stripe_side",
+    "_supabase_side",
+    "anonymous",
+    "carded",
+    "gateway_with",
+    "http",
+    "machine",
+    "make_traveller",
+    "page",
+    "reconcile",
+    "stripe_side",
+    "supabase_side",
+    "traveller",
+    "webhook",
+    "wire",
+]
+
+
+@pytest.fixture(scope="session")
+def stack(_make_database: Callable[[], tuple[str, str]]) -> Iterator[LocalStack]:
+    """A running stack that only reconcile's tests use."""
+    _, url = _make_database()
+    prepare_database(url)
+    with LocalStack.start(database_url=url) as running:
+        yield running
+
+
+@pytest.fixture
+def quiet(stack_db: psycopg.Connection, reconcile: Reconcile) -> Iterator[None]:
+    """Nothing left open by an earlier test, and nothing left by this one."""
+    reconcile()
+    yield
+    reconcile()
+    stack_db.execute("update public.stripe_events set status = 'ignored' where status = 'failed'")
+
+
+@pytest.fixture
+def unlucky(
+    stack: LocalStack, http: httpx.Client, machine: Caller, stripe_side: StripeSide, stack_db: psycopg.Connection
+) -> Traveller:
+    """A traveller with a card, to whom happens what the invariants call a breach until it has been made good."""
+    user = stack.users.create(f"user-{uuid4().hex[:12]}@example.com")
+    made = Traveller(user, Caller(http, token=user.access_token), machine, stripe_side, stack_db)
+    made.save_card()
+    return made
+
+
+Tamper = Callable[..., int]
+
+
+@pytest.fixture
+def tamper(stack_db: psycopg.Connection) -> Tamper:
+    """Change rows as no function could: triggers and foreign keys are off. Gives how many rows were changed."""
+
+    def change(statement: str, *arguments: Any) -> int:
+        with stack_db.transaction():
+            stack_db.execute("set local session_replication_role = replica")
+            return stack_db.execute(statement, arguments).rowcount
+
+    return change

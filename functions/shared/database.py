@@ -37,6 +37,7 @@ _PROBLEMS = {
     "22003": _OUT_OF_RANGE,
     "22007": _OUT_OF_RANGE,
     "22008": _OUT_OF_RANGE,
+    "22009": _OUT_OF_RANGE,
     "22P02": _OUT_OF_RANGE,
     "22P05": _OUT_OF_RANGE,
 }

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
 from mangum import Mangum
+from mangum.types import LambdaContext, LambdaEvent
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -141,7 +142,7 @@ class Api:
     def handler(self) -> Mangum:
         """The Lambda handler for API Gateway HTTP API events. Lifespan is off: Mangum would run it on every call."""
         logs.set_up()
-        return Mangum(self.app(), lifespan="off", text_mime_types=["application/json", "application/problem+json"])
+        return _Handler(self.app(), lifespan="off", text_mime_types=["application/json", "application/problem+json"])
 
     async def _health(self, request: Request) -> Response:
         try:
@@ -151,6 +152,24 @@ class Api:
             logs.logger.exception("settings are not fit to run with")
             return _json(503, {"status": "unhealthy", "function": self.name}, _request_id(request))
         return _json(200, {"status": "ok", "function": self.name}, _request_id(request))
+
+
+class _Handler(Mangum):
+    """Mangum, which raises for an event whose body is not the base64 that it is said to be."""
+
+    def __call__(self, event: LambdaEvent, context: LambdaContext) -> dict[str, Any]:
+        """The answer to an event."""
+        try:
+            return super().__call__(event, context)
+        except ValueError:  # nothing else raises: an endpoint answers whatever happens
+            logs.log(logging.WARNING, "an event holds a body that cannot be read")
+            answer = _problem(Problem("malformed_json"), uuid4().hex)
+            return {
+                "statusCode": answer.status_code,
+                "headers": dict(answer.headers),
+                "body": bytes(answer.body).decode(),
+                "isBase64Encoded": False,
+            }
 
 
 def _endpoint(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
@@ -205,9 +224,10 @@ def _parse_body(operation: Operation, raw_body: bytes, headers: dict[str, str]) 
     if len(raw_body) > BODY_LIMIT_BYTES:
         raise Problem("body_too_large", f"At most {BODY_LIMIT_BYTES} bytes are taken.")
     if not raw_body:
-        if operation.body.model_json_schema().get("required"):
-            raise Problem("missing_body")
-        return operation.body()
+        try:
+            return operation.body()  # for those whose every field may be left out
+        except ValidationError:
+            raise Problem("missing_body") from None
     if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
         raise Problem("unsupported_media_type")
     try:

@@ -68,6 +68,7 @@ create table public.setup_intents (
 alter table public.setup_intents enable row level security;
 comment on table public.setup_intents is
 'Each set-up with the consent given: which terms, when. This is the evidence for charging off-session.';
+comment on column public.setup_intents.error_code is 'Stripe''s code for why the last try to set up failed; null while none did.';
 create index setup_intents_user_idx on public.setup_intents (user_id);
 create index setup_intents_payment_method_idx on public.setup_intents (payment_method_id, user_id);
 

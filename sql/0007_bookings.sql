@@ -98,6 +98,17 @@ comment on column public.attempts.status is 'started means: Stripe may or may no
 comment on column public.attempts.stripe_charge_ids is
 'The Charges that Stripe made for this try, an authentication''s included. A decline that names a Charge which some
 attempt has already is old news.';
+comment on column public.attempts.category is 'What a decline asks for next: a Category of functions/shared/declines.py.';
+comment on column public.attempts.decline_code is 'Stripe''s code that decided the category (https://docs.stripe.com/declines/codes).';
+comment on column public.attempts.decline_source is 'The field of Stripe''s error or Charge that decline_code was read from.';
+comment on column public.attempts.outcome_type is
+'Of the Charge''s outcome, as are the next two (https://docs.stripe.com/api/charges/object#charge_object-outcome).';
+comment on column public.attempts.outcome_reason is 'Why Stripe or Radar decided so.';
+comment on column public.attempts.network_status is 'What became of it in the card network.';
+comment on column public.attempts.network_decline_code is 'The issuer''s own answer, two characters.';
+comment on column public.attempts.network_advice_code is 'The network''s advice on trying again, as Stripe passes it on.';
+comment on column public.attempts.advice_code is 'Stripe''s advice: try_again_later, do_not_try_again or confirm_card_data.';
+comment on column public.attempts.risk_level is 'Radar''s word for risk_score.';
 create unique index attempts_one_open_idx on public.attempts (booking_id)
 where status in ('started', 'processing', 'requires_action', 'authorized');
 create index attempts_booking_idx on public.attempts (booking_id, user_id);

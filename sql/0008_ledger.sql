@@ -23,6 +23,9 @@ comment on table public.refunds is
 'Money to give back or given back. The id makes the idempotency key of its Stripe call; a refund made in Stripe''s
 dashboard is recorded here when its event arrives.';
 comment on column public.refunds.idempotency_key is 'The caller''s key: the same key for a booking is the same refund.';
+comment on column public.refunds.reason is 'The caller''s reason, or ours for a payment that nobody was to make.';
+comment on column public.refunds.failure_reason is
+'Why the bank could not take it (https://docs.stripe.com/api/refunds/object#refund_object-failure_reason).';
 create index refunds_booking_idx on public.refunds (booking_id, user_id);
 create index refunds_currency_idx on public.refunds (currency);
 create index refunds_open_idx on public.refunds (created_at) where status in ('requested', 'pending');

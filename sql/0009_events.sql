@@ -19,6 +19,7 @@ create table public.stripe_events (
 alter table public.stripe_events enable row level security;
 comment on table public.stripe_events is
 'Every verified webhook once, by Stripe''s id. Stored in the transaction that applies it: applied means handled.';
+comment on column public.stripe_events.type is 'Stripe''s type of event (https://docs.stripe.com/api/events/types).';
 comment on column public.stripe_events.result is 'What it did, or why it did nothing, in one word or SQLSTATE and message.';
 comment on column public.stripe_events.facts is
 'What the functions read out of the event and hand to SQL, enough to apply it again; no payload, no personal data.';

@@ -22,6 +22,8 @@ comment on table public.disputes is
 'Chargebacks and inquiries as Stripe reports them (https://docs.stripe.com/api/disputes/object).';
 comment on column public.disputes.status is
 'Stripe''s own word. won, lost, warning_closed and prevented are ends, which no late event undoes.';
+comment on column public.disputes.reason is
+'The cardholder''s reason, in Stripe''s words (https://docs.stripe.com/disputes/categories).';
 comment on column public.disputes.funds_withdrawn is 'Whether the money is with the bank for now.';
 comment on column public.disputes.status_at is 'When Stripe made the event that said so: an older one changes nothing.';
 comment on column public.disputes.funds_at is 'When Stripe made the event that moved the money.';

@@ -99,7 +99,8 @@ comment on column public.attempts.stripe_charge_ids is
 'The Charges that Stripe made for this try, an authentication''s included. A decline that names a Charge which some
 attempt has already is old news.';
 comment on column public.attempts.category is 'What a decline asks for next: a Category of functions/shared/declines.py.';
-comment on column public.attempts.decline_code is 'Stripe''s code that decided the category (https://docs.stripe.com/declines/codes).';
+comment on column public.attempts.decline_code is
+'Stripe''s code that decided the category (https://docs.stripe.com/declines/codes).';
 comment on column public.attempts.decline_source is 'The field of Stripe''s error or Charge that decline_code was read from.';
 comment on column public.attempts.outcome_type is
 'Of the Charge''s outcome, as are the next two (https://docs.stripe.com/api/charges/object#charge_object-outcome).';

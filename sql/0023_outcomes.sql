@@ -61,6 +61,9 @@ begin
   if p_booking.status in ('confirmed', 'refunded') then
     return 'already_' || p_booking.status;
   end if;
+  if p_booking.status in ('failed', 'cancelled') and p_booking.amount_captured_minor > 0 then
+    return 'already_late_success';
+  end if;
   if (p_facts ->> 'currency') is distinct from p_booking.currency or received > p_booking.amount_minor then
     perform internal.report_incident(
       'wrong_amount', p_booking.id::text, p_booking.id,

@@ -46,7 +46,7 @@ def settle_due_bookings(run: Run) -> list[Line]:
     lines: list[Line] = []
     for due in run.database.call("due_bookings", p_limit=CHUNK):
         line = {"what": due["why"], "booking_id": due["booking_id"]}
-        if run.apply and run.has_time():
+        if run.apply and run.gateway.has_time(run.deadline):  # a step that is taken and not done blocks others
             step = run.database.call("take_step", p_booking_id=due["booking_id"])
             taken = charging.take_steps(run.database, run.gateway, run.deadline, step)
             line |= {"step": step["do"], "status": taken.booking["status"] if taken.booking else None}
@@ -119,7 +119,9 @@ def compare_payments(run: Run) -> list[Line]:
             break
         for payment in run.database.call("unsettled_payments", p_payments=payments):
             if not payment["is_known"]:
-                lines.append({"what": "BREACH payment_without_booking", "subject": payment["payment_intent_id"]})
+                lines += _breaches(
+                    run, [{"breach": "payment_without_booking", "subject": payment["payment_intent_id"]}]
+                )
                 continue
             line = {"what": "payment_unsettled", "booking_id": payment["booking_id"]}
             if run.apply:
@@ -151,7 +153,10 @@ def warn_of_expiring_cards(run: Run) -> list[Line]:
 
 def check_invariants(run: Run) -> list[Line]:
     """Look for breaches of the invariants, and report each as an incident."""
-    breaches: list[Line] = run.database.call("invariant_breaches")
+    return _breaches(run, run.database.call("invariant_breaches"))
+
+
+def _breaches(run: Run, breaches: list[Line]) -> list[Line]:
     if run.apply and breaches:
         run.database.call("report_breaches", p_breaches=breaches)
     return [{"what": f"BREACH {breach['breach']}", "subject": breach["subject"]} for breach in breaches]

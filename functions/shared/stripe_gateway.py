@@ -252,8 +252,12 @@ class StripeGateway:
             return {"refund_id": step["refund_id"], "status": "unknown"}
         return refund_facts(refund.to_dict())
 
+    def has_time(self, deadline: Deadline) -> bool:
+        """Whether a Stripe call begun now ends before the deadline, with time left to commit its outcome."""
+        return deadline.remaining_seconds() >= self._timeout_seconds + MARGIN_SECONDS
+
     def _require_time(self, deadline: Deadline) -> None:
-        if deadline.remaining_seconds() < self._timeout_seconds + MARGIN_SECONDS:
+        if not self.has_time(deadline):
             raise NotEnoughTime
 
 

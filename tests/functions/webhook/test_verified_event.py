@@ -132,6 +132,7 @@ MARK = header().partition("v1=")[2]
         f"t=١٨٠٠٠٠٠٠٠٠,v1={MARK}x",
         f"t={NOW},v1={MARK.upper()}",
         f"t={NOW},v0={MARK}",
+        f"t={NOW},v1=é{MARK[1:]}",
         f"t={NOW},v1",
         f"t={NOW};v1={MARK}",
         f"t={NOW}," + "v1=00," * 20_000,

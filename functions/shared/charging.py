@@ -105,7 +105,8 @@ def _take(database: Database, gateway: StripeGateway, deadline: Deadline, step: 
         "capture": gateway.capture,
     }
     facts = steps[step["do"]](step, deadline)
-    facts.setdefault("booking_id", step["booking_id"])
+    # An unknown outcome names nothing: what was asked for says whose it is, so that its lease is given back.
+    facts = {name: step[name] for name in ("booking_id", "payment_intent_id") if step.get(name)} | facts
     return _commit(database, "settle_payment", p_facts=facts, p_attempt_id=step.get("attempt_id"), p_take_next=True)
 
 

@@ -15,7 +15,7 @@ from tests.support.fixtures import (
     traveller,
     webhook,
 )
-from tests.support.payment_fixtures import page, reconcile, wire
+from tests.support.payment_fixtures import page, reconcile, scene, unlucky, wire
 
 __all__ = [
     "_gateways",
@@ -29,9 +29,11 @@ __all__ = [
     "make_traveller",
     "page",
     "reconcile",
+    "scene",
     "stripe_side",
     "supabase_side",
     "traveller",
+    "unlucky",
     "webhook",
     "wire",
 ]

@@ -1,13 +1,20 @@
 """Fixtures for payments end to end: reconcile, the cardholder's browser, the webhooks in the test's own hands."""
 
 from collections.abc import Iterator
+from uuid import uuid4
 
+import httpx
+import psycopg
 import pytest
 
 from local.stack import LocalStack
 from tests.support.aftermath import Page, Reconcile, Wire
+from tests.support.http import Caller
 from tests.support.lambdas import cold_functions
+from tests.support.story import Scene
 from tests.support.stripe_side import StripeSide, WebhookSender
+from tests.support.supabase_side import SupabaseSide
+from tests.support.travellers import Traveller
 
 
 @pytest.fixture(scope="module")
@@ -27,3 +34,18 @@ def page(stack: LocalStack) -> Page:
 def wire(stripe_side: StripeSide, webhook: WebhookSender) -> Wire:
     """The webhooks, in the test's hands."""
     return Wire(stripe_side, webhook)
+
+
+@pytest.fixture
+def unlucky(
+    stack: LocalStack, http: httpx.Client, machine: Caller, stripe_side: StripeSide, stack_db: psycopg.Connection
+) -> Traveller:
+    """A traveller to whom happens what the invariants call a breach until it has been made good."""
+    user = stack.users.create(f"user-{uuid4().hex[:12]}@example.com")
+    return Traveller(user, Caller(http, token=user.access_token), machine, stripe_side, stack_db)
+
+
+@pytest.fixture
+def scene(traveller: Traveller, page: Page, machine: Caller, supabase_side: SupabaseSide) -> Scene:
+    """A traveller with nothing yet, the page, fulfilment and the dashboard."""
+    return Scene(traveller, page, machine, supabase_side)

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from typing import Any
-from uuid import uuid4
 
-import httpx
 import psycopg
 import pytest
 
@@ -25,10 +23,7 @@ from tests.support.fixtures import (
     traveller,
     webhook,
 )
-from tests.support.http import Caller
-from tests.support.payment_fixtures import page, reconcile, wire
-from tests.support.stripe_side import StripeSide
-from tests.support.travellers import Traveller
+from tests.support.payment_fixtures import page, reconcile, scene, unlucky, wire
 
 __all__ = [
     "_gateways",
@@ -42,9 +37,11 @@ __all__ = [
     "make_traveller",
     "page",
     "reconcile",
+    "scene",
     "stripe_side",
     "supabase_side",
     "traveller",
+    "unlucky",
     "webhook",
     "wire",
 ]
@@ -66,17 +63,6 @@ def quiet(stack_db: psycopg.Connection, reconcile: Reconcile) -> Iterator[None]:
     yield
     reconcile()
     stack_db.execute("update public.stripe_events set status = 'ignored' where status = 'failed'")
-
-
-@pytest.fixture
-def unlucky(
-    stack: LocalStack, http: httpx.Client, machine: Caller, stripe_side: StripeSide, stack_db: psycopg.Connection
-) -> Traveller:
-    """A traveller with a card, to whom happens what the invariants call a breach until it has been made good."""
-    user = stack.users.create(f"user-{uuid4().hex[:12]}@example.com")
-    made = Traveller(user, Caller(http, token=user.access_token), machine, stripe_side, stack_db)
-    made.save_card()
-    return made
 
 
 Tamper = Callable[..., int]

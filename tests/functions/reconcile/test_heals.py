@@ -254,6 +254,7 @@ def test_money_that_reached_a_dead_booking_is_given_back(
     unlucky: Traveller, wire: Wire, tamper: Tamper, reconcile: Reconcile
 ) -> None:
     """The request was held up for more than a day, long after we had looked for it in vain; its webhook is lost too."""
+    unlucky.save_card()
     booking = lose_the_answer(unlucky, wire, BEFORE_THE_EFFECT)
     age(tamper, booking, "25 hours")
     reconcile.due(booking)

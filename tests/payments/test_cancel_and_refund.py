@@ -1,0 +1,498 @@
+"""Calling off and giving back: in every state, twice, too late, and while nobody knows what happened."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.support.aftermath import RELEASED, RESERVED, SPENT, Books, Reconcile, Wire, books, column
+from tests.support.http import ok, refused
+from tests.support.story import Scene
+from tests.support.travellers import Json, Traveller, in_time
+from tests.support.waiting import until
+
+CREATE = "/v1/payment_intents$"
+REFUNDS = "/v1/refunds$"
+
+
+def cancel(scene: Scene) -> Any:
+    """The user calls the booking off."""
+    return scene.traveller.api.post(f"/bookings/{scene.booking['id']}/cancel")
+
+
+def refund(scene: Scene, amount: int | None = None, key: str | None = None) -> Any:
+    """Fulfilment gives money back."""
+    body = {} if amount is None else {"amount_minor": amount}
+    headers = {} if key is None else {"idempotency_key": key}
+    return scene.machine.post(f"/bookings/{scene.booking['id']}/refund", body, **headers)
+
+
+def settled(scene: Scene) -> Books:
+    """The books once every webhook has arrived."""
+    scene.traveller.stripe.flush()
+    return books(scene.traveller, scene.booking)
+
+
+def money(scene: Scene) -> tuple[str, int, int, tuple[int, int]]:
+    """The booking's status, what was refunded by us and at Stripe, and the campaign's reserved and spent."""
+    ended = settled(scene)
+    (charge,) = scene.traveller.stripe.taken(scene.traveller.customer_id)
+    shown = scene.traveller.booking(scene.booking)
+    return ended.booking, shown["amount_refunded_minor"], charge["amount_refunded"], ended.reserved_and_spent
+
+
+def lose_the_answer(scene: Scene, kind: str) -> None:
+    """Charge while Stripe's answer gets lost: nobody knows what became of it."""
+    scene.set_up()
+    scene.traveller.stripe.hold()
+    scene.traveller.stripe.fault(kind, match=CREATE)
+    scene.booking = ok(scene.traveller.charge(scene.campaign, scene.traveller.offer()), 202)
+    assert scene.booking["status"] == "charging"
+
+
+# --- cancelling ------------------------------------------------------------------------------------------------------
+
+NOTHING_TAKEN: dict[str, Json] = {
+    "requires_action": {"behaviour": {"behaviour": "authentication_required"}},
+    "retry_scheduled": {"behaviour": {"behaviour": "insufficient_funds"}},
+    "authorized": {"capture": "manual"},
+}
+
+
+@pytest.mark.parametrize("status", NOTHING_TAKEN)
+def test_cancelling_what_is_not_made_yet(scene: Scene, status: str) -> None:
+    scene.set_up(**NOTHING_TAKEN[status])
+    scene.charge()
+    assert scene.traveller.booking(scene.booking)["status"] == status
+
+    done = ok(cancel(scene))
+
+    assert done["status"] == "cancelled"
+    assert "cancelled this booking" in done["user_message"]
+    ended = settled(scene)
+    assert (ended.booking, ended.intent, ended.ledger) == ("cancelled", "canceled", (RESERVED, RELEASED))
+    assert (ended.reserved_and_spent, ended.told) == ((0, 0), ("booking_cancelled",))
+    assert ended.campaign == ("active", None), "who calls off one booking may want the next"
+    assert scene.traveller.stripe.taken(scene.traveller.customer_id) == [] or ended.charges == ("uncaptured",)
+
+
+def test_cancelling_twice_is_cancelling_once(scene: Scene) -> None:
+    scene.set_up(capture="manual")
+    scene.charge()
+
+    first, second = ok(cancel(scene)), ok(cancel(scene))
+
+    assert first == second
+    assert settled(scene).told == ("booking_cancelled",)
+
+
+def test_a_booking_that_was_made_is_not_cancelled_but_refunded(scene: Scene) -> None:
+    scene.set_up()
+    scene.charge()
+
+    refused(cancel(scene), 409, "booking_not_cancellable")
+    ok(refund(scene))
+    refused(cancel(scene), 409, "booking_not_cancellable")
+
+    assert settled(scene).booking == "refunded"
+
+
+def test_a_booking_that_failed_is_not_cancelled(scene: Scene) -> None:
+    scene.set_up(behaviour={"behaviour": "generic_decline"})
+    scene.charge()
+
+    refused(cancel(scene), 409, "booking_not_cancellable")
+
+    assert settled(scene).booking == "failed"
+
+
+@pytest.mark.parametrize("kind", ["drop_after", "error_after"])
+def test_cancelling_a_charge_that_succeeded_unseen_refunds_it(scene: Scene, reconcile: Reconcile, kind: str) -> None:
+    lose_the_answer(scene, kind)
+
+    cancel(scene)
+    reconcile.due(scene.booking)
+
+    ended = settled(scene)
+    assert money(scene) == ("refunded", 12_000, 12_000, (0, 0))
+    assert ended.ledger == (RESERVED, SPENT, ("refund", 12_000))
+    assert ended.attempts == ("succeeded",)
+    assert ended.campaign == ("active", None)
+
+
+def test_cancelling_a_charge_that_never_arrived_charges_nothing(scene: Scene, reconcile: Reconcile) -> None:
+    lose_the_answer(scene, "drop_before")
+
+    cancel(scene)
+    reconcile.due(scene.booking)
+
+    ended = settled(scene)
+    assert (ended.booking, ended.attempts, ended.ledger) == ("cancelled", ("voided",), (RESERVED, RELEASED))
+    assert (ended.intent, ended.charges, ended.told) == (None, (), ("booking_cancelled",))
+    assert "You cancelled" in scene.traveller.booking(scene.booking)["user_message"]
+
+
+def test_cancelling_while_the_charge_is_at_stripe(scene: Scene, reconcile: Reconcile) -> None:
+    """The charging function is in its call when the user cancels: it is not disturbed, and its money goes back."""
+    scene.set_up()
+    offer = scene.traveller.offer()
+    scene.traveller.stripe.fault("latency", match=CREATE, seconds=0.8)
+    with ThreadPoolExecutor(1) as threads:
+        charging = threads.submit(scene.traveller.charge, scene.campaign, offer)
+        (scene.booking,) = until(scene.traveller.bookings)
+        waiting = ok(cancel(scene), 202)
+        charged = charging.result()
+    assert waiting["status"] == "charging"
+    assert charged.status_code in (201, 202)
+    reconcile.due(scene.booking)
+
+    assert money(scene) == ("refunded", 12_000, 12_000, (0, 0))
+
+
+def test_cancelling_while_the_bank_takes_its_time(scene: Scene, reconcile: Reconcile) -> None:
+    """A payment that is processing at a card's bank can be cancelled, and then takes nothing."""
+    scene.set_up(behaviour={"behaviour": "processing", "seconds": 3_600})
+    scene.charge()
+
+    ok(cancel(scene))
+    reconcile.due(scene.booking)
+
+    ended = settled(scene)
+    assert (ended.booking, ended.intent, ended.reserved_and_spent) == ("cancelled", "canceled", (0, 0))
+
+
+def test_cancelling_is_finished_by_reconcile_when_stripe_is_away(scene: Scene, reconcile: Reconcile) -> None:
+    scene.set_up(behaviour={"behaviour": "authentication_required"})
+    scene.charge()
+    scene.traveller.stripe.fault("error_before", match="/cancel$", remember=False)
+
+    waiting = ok(cancel(scene), 202)
+    assert waiting["status"] == "requires_action", "no end before Stripe has said it"
+    assert settled(scene).reserved_and_spent == (12_000, 0)
+    reconcile.due(scene.booking)
+
+    assert (settled(scene).booking, settled(scene).intent) == ("cancelled", "canceled")
+
+
+def test_cancelling_against_a_cardholder_who_just_succeeded(scene: Scene, wire: Wire) -> None:
+    """Stripe had the success before it had the cancellation: the booking was made, and its money goes back."""
+    scene.set_up(behaviour={"behaviour": "authentication_required"})
+    scene.charge()
+    scene.live = False
+    with wire.cut():
+        scene.authenticate("succeed")
+        ok(cancel(scene))
+
+    assert money(scene) == ("refunded", 12_000, 12_000, (0, 0))
+
+
+def test_cancelling_and_authenticating_at_once(scene: Scene, reconcile: Reconcile) -> None:
+    scene.set_up(behaviour={"behaviour": "authentication_required"})
+    scene.charge()
+    assert scene.page.confirm(scene.traveller, scene.booking, scene.card) == "requires_action"
+    intent_id = scene.intent_id
+
+    with ThreadPoolExecutor(2) as threads:
+        cancelling = threads.submit(cancel, scene)
+        answering = threads.submit(scene.traveller.stripe._control.post, "/authenticate", json={"intent": intent_id})
+        cancelling.result()
+        answering.result()
+    scene.traveller.stripe.flush()
+    reconcile.due(scene.booking)
+
+    ended = settled(scene)
+    assert (ended.booking, ended.intent) in {("cancelled", "canceled"), ("refunded", "succeeded")}
+    assert ended.reserved_and_spent == (0, 0)
+
+
+# --- refunds ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def booked(scene: Scene) -> Scene:
+    """A booking that was made and charged."""
+    scene.set_up()
+    scene.charge()
+    return scene
+
+
+def test_a_full_refund_gives_the_budget_back(booked: Scene) -> None:
+    done = ok(refund(booked))
+
+    assert (done["status"], done["amount_refunded_minor"]) == ("refunded", 12_000)
+    assert money(booked) == ("refunded", 12_000, 12_000, (0, 0))
+    ended = settled(booked)
+    assert ended.ledger == (RESERVED, SPENT, ("refund", 12_000))
+    assert ended.told == ("booking_confirmed", "refund_issued")
+    shown = booked.traveller.campaign(booked.campaign)
+    assert (shown["status"], shown["bookings_confirmed"]) == ("active", 0)
+
+
+def test_several_partial_refunds_up_to_the_whole(booked: Scene) -> None:
+    assert ok(refund(booked, 2_000))["status"] == "confirmed"
+    assert money(booked) == ("confirmed", 2_000, 2_000, (0, 10_000))
+    assert ok(refund(booked, 3_000))["status"] == "confirmed"
+    assert money(booked) == ("confirmed", 5_000, 5_000, (0, 7_000))
+    assert ok(refund(booked))["status"] == "refunded"
+    assert money(booked) == ("refunded", 12_000, 12_000, (0, 0))
+
+    assert settled(booked).ledger == (RESERVED, SPENT, ("refund", 2_000), ("refund", 3_000), ("refund", 7_000))
+    assert settled(booked).told == ("booking_confirmed", *["refund_issued"] * 3)
+    refused(refund(booked, 1, "another"), 409, "refund_exceeds_charge")
+
+
+@pytest.mark.parametrize("before", [0, 5_000])
+def test_more_than_was_taken_is_not_given_back(booked: Scene, before: int) -> None:
+    if before:
+        ok(refund(booked, before))
+
+    refused(refund(booked, 12_001 - before), 409, "refund_exceeds_charge")
+
+    assert money(booked) == ("confirmed", before, before, (0, 12_000 - before))
+
+
+@pytest.mark.parametrize(
+    ("keys", "given_back"),
+    [((None, None), 4_000), (("k1", "k1"), 4_000), (("k1", "k2"), 8_000), ((None, "k1"), 8_000)],
+)
+def test_the_same_request_is_the_same_refund(booked: Scene, keys: tuple[str | None, ...], given_back: int) -> None:
+    for key in keys:
+        ok(refund(booked, 4_000, key))
+
+    assert money(booked) == ("confirmed", given_back, given_back, (0, 12_000 - given_back))
+
+
+def test_a_key_stands_for_one_amount(booked: Scene) -> None:
+    ok(refund(booked, 4_000, "k1"))
+
+    refused(refund(booked, 5_000, "k1"), 409, "idempotency_key_reused")
+
+    assert money(booked) == ("confirmed", 4_000, 4_000, (0, 8_000))
+
+
+def test_ten_equal_refunds_at_once_are_one(booked: Scene, reconcile: Reconcile) -> None:
+    with ThreadPoolExecutor(10) as threads:
+        answers = list(threads.map(lambda _: refund(booked, 4_000), range(10)))
+    assert {answer.status_code for answer in answers} <= {200, 202}
+    reconcile.due(booked.booking)
+
+    assert money(booked) == ("confirmed", 4_000, 4_000, (0, 8_000))
+
+
+def test_ten_different_refunds_at_once_give_back_no_more_than_was_taken(booked: Scene, reconcile: Reconcile) -> None:
+    with ThreadPoolExecutor(10) as threads:
+        answers = list(threads.map(lambda number: refund(booked, 5_000, f"k{number}"), range(10)))
+    accepted = [answer for answer in answers if answer.status_code in (200, 202)]
+    assert len(accepted) == 2
+    assert {answer.status_code for answer in answers if answer not in accepted} == {409}
+    reconcile.due(booked.booking)
+
+    assert money(booked) == ("confirmed", 10_000, 10_000, (0, 2_000))
+
+
+@pytest.mark.parametrize("prepared", [{"capture": "manual"}, {"behaviour": {"behaviour": "generic_decline"}}])
+def test_what_was_not_taken_is_not_given_back(scene: Scene, prepared: Json) -> None:
+    scene.set_up(**prepared)
+    scene.charge()
+
+    refused(refund(scene), 409, "booking_not_refundable")
+
+
+def test_a_refund_frees_a_place_and_the_budget_for_the_next(scene: Scene) -> None:
+    scene.set_up(max_bookings=2, budget_minor=24_000)
+    scene.charge()
+    ok(refund(scene))
+
+    for _ in range(2):
+        scene.traveller.book(scene.campaign)
+
+    shown = scene.traveller.campaign(scene.campaign)
+    assert (shown["status"], shown["spent_minor"], shown["bookings_confirmed"]) == ("completed", 24_000, 2)
+
+
+@pytest.mark.parametrize("kind", ["drop_after", "error_after"])
+def test_a_refund_whose_answer_is_lost_is_made_once(booked: Scene, wire: Wire, reconcile: Reconcile, kind: str) -> None:
+    with wire.cut():
+        booked.traveller.stripe.fault(kind, match=REFUNDS)
+        assert ok(refund(booked, 4_000), 202)["amount_refunded_minor"] == 0
+        assert settled(booked).reserved_and_spent == (0, 12_000), "not given back before Stripe has said so"
+        if kind == "error_after":
+            booked.traveller.stripe.control("POST", "/expire-idempotency-keys")
+        else:
+            reconcile.due(booked.booking)
+            assert money(booked) == ("confirmed", 4_000, 4_000, (0, 8_000))
+    reconcile()
+
+    assert money(booked) == ("confirmed", 4_000, 4_000, (0, 8_000))
+    assert settled(booked).told == ("booking_confirmed", "refund_issued")
+
+
+def test_a_refund_that_never_arrived_is_made_by_reconcile(booked: Scene, reconcile: Reconcile) -> None:
+    booked.traveller.stripe.fault("drop_before", match=REFUNDS)
+    ok(refund(booked), 202)
+    reconcile.due(booked.booking)
+
+    assert money(booked) == ("refunded", 12_000, 12_000, (0, 0))
+
+
+def test_a_refund_older_than_its_key_is_looked_for_and_not_made_again(
+    booked: Scene, wire: Wire, reconcile: Reconcile
+) -> None:
+    """Answer and webhook were lost, and Stripe has forgotten the key: the same request would give back twice."""
+    with wire.cut():
+        booked.traveller.stripe.fault("drop_after", match=REFUNDS)
+        ok(refund(booked, 4_000), 202)
+        booked.traveller.stripe.control("POST", "/expire-idempotency-keys")
+        booked.traveller.db.execute(
+            "update public.refunds set created_at = created_at - interval '25 hours' where booking_id = %s",
+            [booked.booking["id"]],
+        )
+        reconcile.due(booked.booking)
+
+    assert money(booked) == ("confirmed", 4_000, 4_000, (0, 8_000))
+
+
+def test_a_refund_that_its_own_webhook_settles_first(booked: Scene) -> None:
+    """The function's commit comes after the webhook's: the money is counted once."""
+    booked.supabase.fault("/rest/v1/rpc/settle_refund", "delay_ms:700")
+
+    ok(refund(booked, 4_000))
+
+    assert money(booked) == ("confirmed", 4_000, 4_000, (0, 8_000))
+    assert settled(booked).ledger == (RESERVED, SPENT, ("refund", 4_000))
+
+
+def test_a_refund_that_fails_later_takes_the_budget_again(scene: Scene) -> None:
+    """…5126: "its status begins as succeeded. Some time later, its status transitions to failed."."""
+    scene.set_up("pm_card_refundFail")
+    scene.charge()
+    ok(refund(scene))
+    until(lambda: "refund_failed" in scene.traveller.notified())
+
+    ended = settled(scene)
+    assert ended.booking == "confirmed"
+    assert ended.ledger == (RESERVED, SPENT, ("refund", 12_000), ("refund_reversed", 12_000))
+    assert (ended.reserved_and_spent, ended.incidents) == ((0, 12_000), ("refund_failed",))
+    assert ended.told == ("booking_confirmed", "refund_failed", "refund_issued")
+    assert scene.traveller.booking(scene.booking)["amount_refunded_minor"] == 0
+    assert column(
+        scene.traveller, "select status::text from public.refunds where booking_id = %s", scene.booking["id"]
+    ) == ("failed",)
+
+
+def test_a_refund_that_fails_after_its_place_was_taken_is_still_recorded(
+    scene: Scene, unlucky: Traveller, reconcile: Reconcile
+) -> None:
+    """The books are true before they are within the limits: three bookings stand, although two were allowed."""
+    scene.traveller = unlucky
+    scene.set_up(max_bookings=2, budget_minor=24_000)
+    scene.charge()
+    made = ok(refund(scene))
+    assert made["status"] == "refunded"
+    for _ in range(2):
+        scene.traveller.book(scene.campaign)
+    (refund_id,) = column(
+        scene.traveller, "select stripe_refund_id from public.refunds where booking_id = %s", scene.booking["id"]
+    )
+
+    scene.control(f"/refunds/{refund_id}", {"outcome": "fail"})
+
+    assert settled(scene).booking == "confirmed"
+    shown = scene.traveller.campaign(scene.campaign)
+    assert (shown["spent_minor"], shown["bookings_confirmed"]) == (36_000, 3)
+    assert reconcile.job("failed events") == []
+    (breaches,) = column(scene.traveller, "select public.invariant_breaches()")
+    assert [breach for breach in breaches if breach["subject"] == scene.campaign["id"]] == []
+
+
+def test_a_refund_that_failed_may_be_made_again(scene: Scene) -> None:
+    scene.set_up()
+    scene.charge()
+    ok(refund(scene, None, "first"))
+    (refund_id,) = column(
+        scene.traveller, "select stripe_refund_id from public.refunds where booking_id = %s", scene.booking["id"]
+    )
+    scene.control(f"/refunds/{refund_id}", {"outcome": "fail"})
+
+    ok(refund(scene, None, "second"))
+
+    assert money(scene) == ("refunded", 12_000, 12_000, (0, 0))
+
+
+def test_a_refund_that_is_pending_first(scene: Scene) -> None:
+    """…7726: "its status begins as pending. Some time later, its status transitions to succeeded."."""
+    scene.set_up("pm_card_pendingRefund")
+    scene.charge()
+
+    done = ok(refund(scene))
+
+    assert (done["status"], done["amount_refunded_minor"]) == ("refunded", 12_000), "pending counts as given back"
+    refunds = "select status::text from public.refunds where booking_id = %s"
+    until(lambda: column(scene.traveller, refunds, scene.booking["id"]) == ("succeeded",))
+    assert money(scene) == ("refunded", 12_000, 12_000, (0, 0))
+    assert settled(scene).told == ("booking_confirmed", "refund_issued")
+
+
+def test_a_refund_made_in_the_dashboard_is_recorded_and_counts(booked: Scene) -> None:
+    booked.sdk.v1.refunds.create({"payment_intent": booked.intent_id, "amount": 9_000, "reason": "duplicate"})
+    assert money(booked) == ("confirmed", 9_000, 9_000, (0, 3_000))
+
+    refused(refund(booked, 3_001), 409, "refund_exceeds_charge")
+    ok(refund(booked))
+
+    assert money(booked) == ("refunded", 12_000, 12_000, (0, 0))
+    rows = booked.traveller.rows(
+        "select amount_minor, reason, status::text from public.refunds where booking_id = %s order by created_at",
+        booked.booking["id"],
+    )
+    assert rows == [(9_000, "duplicate", "succeeded"), (3_000, "requested_by_customer", "succeeded")]
+
+
+def test_a_refund_against_one_that_the_dashboard_made_unseen(booked: Scene, wire: Wire) -> None:
+    """We still think that all is there to give; Stripe refuses, and its word is recorded."""
+    with wire.cut() as events:
+        booked.sdk.v1.refunds.create({"payment_intent": booked.intent_id, "amount": 9_000})
+        ok(refund(booked, 12_000))
+        assert books(booked.traveller, booked.booking).incidents == ("refund_failed",)
+    for event in events:
+        wire.deliver(event)
+
+    assert money(booked) == ("confirmed", 9_000, 9_000, (0, 3_000))
+
+
+def test_a_refund_after_a_partial_capture_gives_back_what_was_taken(scene: Scene) -> None:
+    scene.set_up(capture="manual")
+    scene.charge()
+    ok(scene.machine.post(f"/bookings/{scene.booking['id']}/capture", {"amount_minor": 7_000}))
+
+    refused(refund(scene, 7_001), 409, "refund_exceeds_charge")
+    done = ok(refund(scene))
+
+    assert (done["status"], done["amount_refunded_minor"]) == ("refunded", 7_000)
+    ended = settled(scene)
+    assert ended.ledger == (RESERVED, ("spend", 7_000), ("release", 5_000), ("refund", 7_000))
+    assert ended.reserved_and_spent == (0, 0)
+
+
+def test_a_refund_of_a_lost_dispute_is_refused_by_stripe_and_recorded(booked: Scene) -> None:
+    """ "Charge has been charged back; cannot issue a refund": the money is gone already."""
+    opened = booked.control("/disputes", {"payment_intent": booked.intent_id})
+    booked.control(f"/disputes/{opened['id']}", {"outcome": "lose"})
+
+    ok(refund(booked))
+
+    ended = settled(booked)
+    assert (ended.booking, ended.incidents) == ("confirmed", ("refund_failed",))
+    assert ended.reserved_and_spent == (0, 12_000)
+
+
+def test_refunds_of_one_offer_do_not_touch_another(scene: Scene) -> None:
+    scene.set_up()
+    scene.charge()
+    other = scene.traveller.book(scene.campaign, scene.traveller.offer(expires_at=in_time(days=1)))
+
+    ok(refund(scene))
+
+    assert settled(scene).booking == "refunded"
+    assert books(scene.traveller, other).booking == "confirmed"
+    assert scene.traveller.campaign(scene.campaign)["spent_minor"] == 12_000

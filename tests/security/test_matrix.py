@@ -94,12 +94,13 @@ begin_void(uuid)                                                     | definer a
 campaign_preflight(uuid)                                             | definer authenticated
 campaign_timeline(uuid,integer,timestamp with time zone,text)        | invoker authenticated
 claim_notifications(integer,integer)                                 | definer autobook_notify service_role
+detaching_cards()                                                    | definer autobook_reconcile service_role
 due_bookings(integer)                                                | definer autobook_reconcile service_role
 erase_user(uuid)                                                     | definer service_role
 events_seen_until(timestamp with time zone)                          | definer autobook_reconcile service_role
 expire_campaigns(boolean)                                            | definer autobook_reconcile service_role
 export_user(uuid)                                                    | definer service_role
-finish_detach(text)                                                  | definer autobook_payment_methods service_role
+finish_detach(text)                                                  | definer autobook_payment_methods autobook_reconcile service_role
 ingest_offers(jsonb)                                                 | definer autobook_offers service_role
 invariant_breaches()                                                 | definer autobook_reconcile service_role
 move_campaign(uuid,text)                                             | definer authenticated
@@ -154,6 +155,7 @@ internal.go_on(jsonb,boolean)                                        | invoker -
 internal.guard_booking()                                             | invoker -
 internal.guard_offer()                                               | invoker -
 internal.hold_expired_sentence()                                     | invoker -
+internal.is_known_charge(attempts,text)                              | invoker -
 internal.is_old_news(attempts,jsonb,uuid)                            | invoker -
 internal.lock_booking(uuid,uuid)                                     | invoker -
 internal.lock_booking_of_payment(text)                               | invoker -

@@ -8,7 +8,7 @@ PY     := .venv/bin/python
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup stack demo test lint format types migrate migrate-status function-tokens reconcile audit-verify user-export user-erase bench-cold reset-local clean
+.PHONY: help setup stack demo test lint format types migrate migrate-status function-tokens reconcile audit audit-verify user-export user-erase bench-cold reset-local clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,9 @@ function-tokens: setup ## Mint a token for each Lambda's database role, for a re
 
 reconcile: setup ## Look for what was left open, in the local stack or the environment's project; APPLY=1 does it
 	@exec $(PY) -m local.reconcile $(if $(APPLY),--apply)
+
+audit: setup ## bandit, known vulnerabilities, licences and hashes of what is deployed; status 3 if unknown
+	@exec $(PY) -m local.audit
 
 audit-verify: setup ## Check the audit log against itself and against the rows
 	@exec $(PY) -m local.people audit-verify

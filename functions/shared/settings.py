@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Callable
 from functools import cache
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar, cast
 
 from pydantic import (
     BaseModel,
@@ -91,9 +91,7 @@ def function_settings(function: str) -> FunctionSettings:
     name = f"SUPABASE_TOKEN_{function.upper()}"
     if not os.environ.get(name):
         raise SettingsError(f"the environment lacks or garbles: {name} (missing)")
-    settings = _read(FunctionSettings, name)()
-    assert isinstance(settings, FunctionSettings)
-    return settings
+    return cast("FunctionSettings", _read(FunctionSettings, name)())
 
 
 class UserSettings(Settings):
@@ -204,6 +202,4 @@ def _read(group: type[Settings], token_variable: str | None = None) -> Callable[
 
 def read(group: type[_Group]) -> _Group:
     """The settings of a group: one object until what a reference stands for has changed. Raises SettingsError."""
-    settings = _read(group)()
-    assert isinstance(settings, group)
-    return settings
+    return cast("_Group", _read(group)())

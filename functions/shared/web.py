@@ -202,7 +202,7 @@ def _endpoint(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
 def _call(operation: Operation, request: Request, raw_body: bytes, request_id: str) -> Call[Any, Any]:
     headers = {name: value for name, value in request.headers.items()}  # noqa: C416 - the last of a doubled header
     return Call(
-        body=_parse_body(operation, raw_body, headers) if operation.body else None,
+        body=_parse_body(operation.body, raw_body, headers) if operation.body else None,
         query=_validate(operation.query.model_validate, _query(request), "query"),
         raw_body=raw_body,
         headers=headers,
@@ -219,19 +219,18 @@ def _query(request: Request) -> dict[str, str]:
     return dict(items)
 
 
-def _parse_body(operation: Operation, raw_body: bytes, headers: dict[str, str]) -> Body:
-    assert operation.body is not None
+def _parse_body(model: type[Body], raw_body: bytes, headers: dict[str, str]) -> Body:
     if len(raw_body) > BODY_LIMIT_BYTES:
         raise Problem("body_too_large", f"At most {BODY_LIMIT_BYTES} bytes are taken.")
     if not raw_body:
         try:
-            return operation.body()  # for those whose every field may be left out
+            return model()  # for those whose every field may be left out
         except ValidationError:
             raise Problem("missing_body") from None
     if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
         raise Problem("unsupported_media_type")
     try:
-        return operation.body.model_validate_json(raw_body)
+        return model.model_validate_json(raw_body)
     except ValidationError as error:
         raise _invalid(error, "body") from None
 

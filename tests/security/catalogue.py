@@ -39,7 +39,10 @@ with {others}
 select c.oid::regclass::text, o.role, lower(p.name), null::text[]
 from pg_class as c
 cross join others as o
-cross join unnest(array['DELETE', 'TRUNCATE', 'TRIGGER']) as p (name)
+cross join unnest(
+  array['DELETE', 'TRUNCATE', 'TRIGGER']
+  || case when current_setting('server_version_num')::integer >= 170000 then array['MAINTAIN'] else '{{}}' end
+) as p (name)
 where c.relnamespace = any(%(schemas)s::regnamespace[]) and c.relkind in ('r', 'p', 'v', 'm', 'f')
   and has_table_privilege(o.role, c.oid, p.name)
 union all

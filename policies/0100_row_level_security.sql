@@ -1,6 +1,6 @@
 -- migrate:up
 -- The keys to the doors that sql/ locked. Users read their own rows and edit what their campaigns want; all that
--- concerns money is written by functions which service_role alone may execute. anon gets nothing.
+-- concerns money is written by functions that the Lambdas' roles and service_role may execute. anon gets nothing.
 
 grant usage on schema internal to authenticated;
 

@@ -11,7 +11,8 @@ grant execute on function public.campaign_preflight(uuid) to authenticated;
 grant execute on function internal.clock() to authenticated;
 grant execute on function internal.problem(integer, text, text) to authenticated;
 
--- The functions' key. Execute is all that it has: not one table can be read or written with it.
+-- The operators' key, which no Lambda holds (docs/decisions/0008-a-role-per-function.md). Execute is all that it has: not
+-- one table can be read or written with it.
 grant execute on function public.record_setup_intent(uuid, text, text, text, text, text) to service_role;
 grant execute on function public.settle_setup_intent(jsonb) to service_role;
 grant execute on function public.finish_detach(text) to service_role;

@@ -7,6 +7,7 @@ the one that it has when everything arrives in time and in order.
 import itertools
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -503,3 +504,46 @@ def test_before_the_charging_function_has_finished(stage: Stage, in_time: Json, 
     scene.finish()
 
     assert stage.at_rest(scene) == in_time
+
+
+def facts_of(events: list[Json], kind: str) -> tuple[Jsonb, Jsonb]:
+    """An event as the webhook gives it to the database, and the facts in it."""
+    (event,) = [event for event in events if event["type"] == kind]
+    with sdk_as_it_is():
+        stored = _to_store(Event.model_validate(event))
+    return Jsonb(stored), Jsonb(stored["facts"])
+
+
+@pytest.mark.parametrize("first", ["the event", "the answer"])
+def test_an_event_stored_while_the_function_commits(stack: LocalStack, stage: Stage, first: str) -> None:
+    """Neither transaction can see the other: whichever commits first, the other must wait for it and find it."""
+    scene, events = stage.cut(CHARGES["held and under review"])
+    review, _ = facts_of(events, "review.opened")
+    _, answer = facts_of(events, "payment_intent.amount_capturable_updated")
+    calls = [("select public.receive_event(%s)", review), ("select public.settle_payment(%s)", answer)]
+    (query, argument), (other_query, other_argument) = calls if first == "the event" else calls[::-1]
+
+    with (
+        ThreadPoolExecutor(1) as threads,
+        psycopg.connect(stack.database_url) as one,
+        psycopg.connect(stack.database_url) as other,
+    ):
+        one.execute(query, [argument])
+        waiting = threads.submit(other.execute, other_query, [other_argument])
+        until(lambda: waiting.done() or is_blocked(scene, other.info.backend_pid))
+        one.commit()
+        waiting.result()
+        other.commit()
+
+    ((status, under_review),) = scene.traveller.rows(
+        "select status::text, under_review_since is not null from public.bookings where id = %s", scene.booking["id"]
+    )
+    assert (status, under_review) == ("authorized", True)
+    for event in events:
+        stage.wire.deliver(event)
+
+
+def is_blocked(scene: Scene, pid: int) -> bool:
+    """Whether a database session waits for another."""
+    ((blocked,),) = scene.traveller.rows("select cardinality(pg_blocking_pids(%s)) > 0", pid)
+    return bool(blocked)

@@ -1,14 +1,13 @@
-"""Long after the charge: disputes, early fraud warnings, reviews; and what happens to cards, customers and campaigns."""
+"""Long after the charge: disputes, early fraud warnings, reviews; what happens to cards, customers and campaigns."""
 
 from typing import Any
 
 import pytest
 
-from tests.support.aftermath import RELEASED, RESERVED, SPENT, Books, Page, Reconcile, books, column
-from tests.support.http import Caller, ok, refused
+from tests.support.aftermath import RELEASED, RESERVED, SPENT, Books, Reconcile, Wire, books, column
+from tests.support.http import ok, refused
 from tests.support.story import Scene
 from tests.support.stripe_side import event_of
-from tests.support.supabase_side import SupabaseSide
 from tests.support.travellers import MASTERCARD, VISA, Json, MakeTraveller, Traveller, in_time
 
 
@@ -62,9 +61,8 @@ def test_a_dispute_pauses_all_campaigns_of_its_user_and_nobody_elses(
     ]
     assert neighbour.campaign(beside)["status"] == "active"
     assert disputes(booked) == [("needs_response", True, False)]
-    assert column(
-        booked.traveller, "select disputed_at is not null from public.bookings where id = %s", booked.booking["id"]
-    ) == (True,)
+    disputed = "select disputed_at is not null from public.bookings where id = %s"
+    assert column(booked.traveller, disputed, booked.booking["id"]) == (True,)
     refused(booked.traveller.charge(other, booked.traveller.offer()), 409, "campaign_not_active")
     assert settled(booked).booking == "confirmed", "a dispute is a fact on the booking, no state of it"
 
@@ -313,10 +311,8 @@ def test_a_card_detached_while_its_retry_waits_is_not_charged(scene: Scene, reco
     assert "request_refused" not in ended.incidents, "nobody asks Stripe for what cannot be"
 
 
-def test_a_revoked_mandate_bars_the_card(
-    traveller: Traveller, page: Page, machine: Caller, supabase_side: SupabaseSide
-) -> None:
-    scene = Scene(traveller, page, machine, supabase_side)
+def test_a_revoked_mandate_bars_the_card(scene: Scene) -> None:
+    traveller = scene.traveller
     scene.campaign = traveller.open_campaign()
     setup = traveller.begin_setup()
     acceptance: Any = {"type": "online", "online": {"ip_address": "192.0.2.1", "user_agent": "Test"}}
@@ -459,7 +455,7 @@ def test_a_campaign_keeps_its_own_card_when_another_is_saved(traveller: Travelle
     assert traveller.campaign(opened)["payment_method_id"] == first["id"]
 
 
-def test_an_event_of_the_future_of_the_api_is_flagged_and_moves_nothing(booked: Scene, wire: Any) -> None:
+def test_an_event_of_the_future_of_the_api_is_flagged_and_moves_nothing(booked: Scene, wire: Wire) -> None:
     intent = booked.traveller.stripe.intents(booked.traveller.customer_id)[0]
     dispute = {
         "id": "du_of_another_version",

@@ -90,6 +90,7 @@ def change(call: Call[CampaignChange, NoQuery]) -> Answer:
 
 
 def _move(action: str, call: Call[None, NoQuery]) -> Answer:
+    """Pause, resume or cancel a campaign; saying it twice is saying it once."""
     rows, campaign_id = _of_caller(call), _id(call)
     rows.call("move_campaign", p_id=str(campaign_id), p_action=action)
     return Answer(200, _campaign(rows, campaign_id))

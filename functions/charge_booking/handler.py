@@ -35,6 +35,7 @@ DONE = {BookingStatus.CONFIRMED, BookingStatus.AUTHORIZED}
         201: BookingView,
         202: BookingView,
         402: ProblemDocument,
+        404: ProblemDocument,
         409: ProblemDocument,
     },
 )

@@ -30,7 +30,7 @@ for group in (UserSettings, StripeSettings, PublishableSettings):
 api.needs(partial(function_settings, "setup_intent"))
 
 
-@api.operation("POST", "/setup-intent", who="user", body=SetupRequest, answers={201: SetupView})
+@api.operation("POST", "/setup-intent", who="user", body=SetupRequest, answers={201: SetupView, 409: ProblemDocument})
 def create(call: Call[SetupRequest, NoQuery]) -> Answer:
     """Begin to save a card; the user's Stripe Customer is made on first use. Idempotent by Idempotency-Key."""
     user = auth.user(call)

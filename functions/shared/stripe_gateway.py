@@ -6,19 +6,24 @@ time-out, a 5xx, a lost connection or a 409 for a key in use never count as fail
 (https://docs.stripe.com/error-low-level#network-errors).
 """
 
+from __future__ import annotations  # or the SDK would load every resource that a signature names
+
 import logging
-from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, TypeVar
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from functions.shared.clock import Deadline
 from functions.shared.logs import log
 from functions.shared.problems import Problem
 from functions.shared.settings import StripeSettings, read
 from functions.shared.stripe_facts import Facts, decline_facts, payment_intent_facts
 from functions.shared.stripe_sdk import stripe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from uuid import UUID
+
+    from functions.shared.clock import Deadline
 
 MARGIN_SECONDS = 3.0
 """Kept back from the deadline, to commit the outcome."""

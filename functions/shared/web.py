@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
@@ -54,13 +55,18 @@ class NoQuery(Query):
 class Call(Generic[_BodyModel, _QueryModel]):
     """One request as an operation sees it."""
 
-    body: _BodyModel
+    read_body: Callable[[], _BodyModel]
     query: _QueryModel
     raw_body: bytes
     headers: dict[str, str]
     path: dict[str, str]
     request_id: str
     deadline: Deadline
+
+    @cached_property
+    def body(self) -> _BodyModel:
+        """The checked body. Raises Problem; read it after `auth` has let the caller in, who learns nothing before."""
+        return self.read_body()
 
     @property
     def idempotency_key(self) -> str | None:
@@ -202,7 +208,7 @@ def _endpoint(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
 def _call(operation: Operation, request: Request, raw_body: bytes, request_id: str) -> Call[Any, Any]:
     headers = {name: value for name, value in request.headers.items()}  # noqa: C416 - the last of a doubled header
     return Call(
-        body=_parse_body(operation.body, raw_body, headers) if operation.body else None,
+        read_body=lambda: _parse_body(operation.body, raw_body, headers) if operation.body else None,
         query=_validate(operation.query.model_validate, _query(request), "query"),
         raw_body=raw_body,
         headers=headers,
@@ -251,13 +257,18 @@ def _invalid(error: ValidationError, where: str) -> Problem:
         f"{len(faults)} thing(s) in the {where} are not as they should be.",
         errors=[
             {
-                "where": [where, *(str(part)[:100] for part in fault["loc"])],
+                "where": [where, *(_shown(part) for part in fault["loc"])],
                 "what": fault["type"],
                 "message": fault["msg"],
             }
             for fault in faults[:20]
         ],
     )
+
+
+def _shown(part: int | str) -> str:
+    """A place in a request; a name that no field of ours could have may be anything, a card's number too."""
+    return str(part) if isinstance(part, int) or re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", part) else "…"
 
 
 def _request_id(request: Request) -> str:

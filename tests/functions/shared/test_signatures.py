@@ -145,7 +145,7 @@ def test_spaces_after_the_comma_and_unknown_schemes_do_no_harm() -> None:
 
 def call(**headers: str) -> Call[None, NoQuery]:
     given_headers = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Call(None, NoQuery(), BODY, given_headers, {}, "request", Deadline.after(1))
+    return Call(lambda: None, NoQuery(), BODY, given_headers, {}, "request", Deadline.after(1))
 
 
 def test_a_machine_is_let_in_by_its_signature_only(environment: SetEnvironment) -> None:

@@ -361,7 +361,7 @@ def test_nothing_else_does_anything_but_be_refused(legacy: KeyServer, token: str
 
 
 def call(**headers: str) -> Call[None, NoQuery]:
-    return Call(None, NoQuery(), b"", headers, {}, "request", Deadline.after(1))
+    return Call(lambda: None, NoQuery(), b"", headers, {}, "request", Deadline.after(1))
 
 
 def test_the_header_is_a_bearer_s(server: KeyServer) -> None:

@@ -2,6 +2,7 @@
 
 import random
 from typing import Any, Final
+from uuid import UUID
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -55,8 +56,10 @@ def test_hostile_bodies(fuzz_stack: LocalStack, nothing_behind: Target) -> None:
             body = dumped(spoilt(JSON_SOUND.get(operation.path, {}), values[number % 3], chance), chance)
             if chance.random() < 0.1:
                 body = chance.choice(RAW_BODIES)
-            who = chance.choice((user, signature(body, secret), {}))
-            target.send(operation.method, filled(operation.path, chance), body, JSON | who)
+            right = signature(body, secret) if operation.who == "machine" else user
+            who = right if chance.random() < 0.8 else chance.choice((user, signature(body, secret), {}))
+            path = operation.path.replace("{id}", str(UUID(int=seed)))
+            target.send(operation.method, path, body, JSON | who)
 
     send()
     say(target.report("hostile bodies"))

@@ -1,5 +1,6 @@
 """The money functions at their own layer: what each outcome does to a booking, and what no caller can make them do."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -8,6 +9,7 @@ from psycopg import errors, sql
 
 from functions.shared.declines import DeclineCategory
 from tests.support.books import DECLINES, PRICE_MINOR, Books, Json
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -100,6 +102,97 @@ def test_once_stripe_may_have_forgotten_the_key_an_attempt_is_looked_up_and_not_
     again = books.begin({"id": booking["campaign_id"]}, {"id": booking["offer_id"]})
 
     assert again["next"]["do"] == "look_up"
+
+
+# --- at the same moment ----------------------------------------------------------------------------------------------
+
+
+def beginning_while(books: Books, database_url: str, campaign: Json, offer: Json, change: str, *arguments: Any) -> Json:
+    """What begins while somebody else's change is not committed yet: it has to wait for that."""
+    with (
+        psycopg.connect(database_url) as changing,
+        psycopg.connect(database_url, autocommit=True) as charging,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        changing.execute(change.encode(), arguments)
+        begun = thread.submit(Books.over(charging, books).begin, campaign, offer)
+        try:
+            waits = "select 1 from pg_stat_activity where pid = %s and wait_event_type = 'Lock'"
+            until(lambda: books.values(waits, charging.info.backend_pid))
+        finally:
+            changing.commit()
+        return begun.result(timeout=10)
+
+
+def test_a_charge_waits_for_a_change_of_its_campaign(books: Books, database_url: str) -> None:
+    """A user who cancels, and is told so, is not charged a moment later."""
+    books.card()
+    campaign, offer = books.campaign(), books.offer()
+
+    begun = beginning_while(
+        books,
+        database_url,
+        campaign,
+        offer,
+        "update public.campaigns set status = 'cancelled' where id = %s",
+        campaign["id"],
+    )
+
+    assert begun == {"result": "refused", "refusal": "campaign_not_active"}
+
+
+def test_a_charge_waits_for_a_change_of_its_offer(books: Books, database_url: str) -> None:
+    books.card()
+    campaign, offer = books.campaign(), books.offer()
+
+    begun = beginning_while(
+        books,
+        database_url,
+        campaign,
+        offer,
+        "update public.offers set amount_minor = 14000 where id = %s",
+        offer["id"],
+    )
+
+    assert begun["next"]["amount_minor"] == begun["booking"]["amount_minor"] == 14_000
+
+
+def test_a_charge_waits_for_the_detaching_of_its_card(books: Books, database_url: str) -> None:
+    card = books.card()
+    campaign, offer = books.campaign(), books.offer()
+
+    begun = beginning_while(
+        books,
+        database_url,
+        campaign,
+        offer,
+        "update public.payment_methods set status = 'detaching', is_default = false where id = %s",
+        card["id"],
+    )
+
+    assert begun == {"result": "refused", "refusal": "no_usable_card"}
+
+
+def test_two_campaigns_of_a_user_cannot_outrun_the_limits_together(books: Books, database_url: str) -> None:
+    """One user's charges begin one after the other: the second sees what the first has done."""
+    books.card()
+    first, second = books.campaign(), books.campaign()
+    (limit,) = books.values("select velocity_bookings_per_hour from internal.settings")
+    for _ in range(limit - 1):
+        books.started(books.campaign())
+    one, two = books.offer(), books.offer()
+
+    refused = beginning_while(
+        books,
+        database_url,
+        second,
+        two,
+        "select public.begin_charge(%s, %s)",
+        first["id"],
+        one["id"],
+    )
+
+    assert refused == {"result": "refused", "refusal": "velocity_limit"}
 
 
 # --- the price and the owner -----------------------------------------------------------------------------------------

@@ -202,8 +202,7 @@ def test_two_feeds_with_the_same_offers_in_another_order_do_not_deadlock(books: 
 
     def feed(batch: list[Json]) -> int:
         with psycopg.connect(database_url, autocommit=True) as connection:
-            other = Books.__new__(Books)  # the same user, over a connection of its own
-            other.db = connection
+            other = Books.over(connection, books)
             for number in range(5):
                 changed = [offer | {"amount_minor": 10_000 + number} for offer in batch]
                 assert len(other.call("ingest_offers", p_offers=changed)) == len(batch)

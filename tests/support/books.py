@@ -1,8 +1,9 @@
 """The SQL functions without a stack: a user's rows put in by hand, the functions called as the handlers call them."""
 
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 import psycopg
@@ -42,6 +43,13 @@ class Books:
     def __post_init__(self) -> None:
         self.db.execute("insert into auth.users (id) values (%s)", [self.user_id])
         self.insert("customers", user_id=self.user_id, stripe_customer_id=self.customer_id)
+
+    @classmethod
+    def over(cls, connection: psycopg.Connection, books: Self) -> Self:
+        """The same user by another connection."""
+        other = copy(books)
+        other.db = connection
+        return other
 
     # --- rows --------------------------------------------------------------------------------------------------------
 

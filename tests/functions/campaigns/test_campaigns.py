@@ -249,6 +249,7 @@ def test_campaigns_need_a_user(traveller: Traveller, anonymous: Caller, machine:
     for caller in (anonymous, machine):
         refused(caller.get(PATH), 401, "unauthenticated")
         refused(caller.post(PATH, traveller.campaign_body()), 401, "unauthenticated")
+        refused(caller.post(PATH, b"{"), 401, "unauthenticated")  # nobody's body is read
 
 
 def test_every_campaign_is_listed_once(traveller: Traveller) -> None:

@@ -421,43 +421,6 @@ def stage(
     return Stage(make_traveller, page, machine, supabase_side, wire, reconcile)
 
 
-_IN_TIME: dict[tuple[str, str], Json] = {}
-
-
-@pytest.fixture
-def in_time(stack: LocalStack, stage: Stage, name: str) -> Json:
-    """The end state of a family whose news arrive in time and in order; played once per worker."""
-    key = (stack.api_url, name)
-    if key not in _IN_TIME:
-        family = FAMILIES[name]
-        scene = stage.scene(family)
-        family.then(scene)
-        _IN_TIME[key] = stage.at_rest(scene)
-    return _IN_TIME[key]
-
-
-EVERY = pytest.mark.parametrize("name", FAMILIES)
-
-
-@EVERY
-def test_in_time_it_ends_as_it_should(in_time: Json, name: str) -> None:
-    booking, campaign, told = FAMILIES[name].ends
-
-    assert [row[0] for row in in_time["bookings"]] == ([] if booking is None else [booking])
-    assert [row[:2] for row in in_time["campaigns"]] == [campaign]
-    assert in_time["told"] == told
-
-
-@EVERY
-def test_the_last_first(stage: Stage, in_time: Json, name: str) -> None:
-    scene, events = stage.cut(FAMILIES[name])
-
-    for event in reversed(events):
-        stage.wire.deliver(event)
-
-    assert stage.at_rest(scene) == in_time
-
-
 def orders(events: list[Json]) -> Iterator[list[Json]]:
     """The order itself, its reverse, and others up to MOST_ORDERS."""
     yield events
@@ -470,15 +433,15 @@ def orders(events: list[Json]) -> Iterator[list[Json]]:
         yield draw.sample(events, len(events))
 
 
-@EVERY
-def test_every_order_and_everything_twice(stack: LocalStack, stage: Stage, in_time: Json, name: str) -> None:
-    """Every order as the webhook gives it to the database, in transactions that are undone; then each event in earnest,
-    twice in a row, and all of them once more."""
-    scene, events = stage.cut(FAMILIES[name])
+def in_every_order(stack: LocalStack, scene: Scene, events: list[Json]) -> dict[str, list[str]]:
+    """The orders by the state that each leads to.
+
+    Events are given to the database as the webhook gives them, in transactions that are undone, so that one scene
+    serves for all orders.
+    """
     with sdk_as_it_is():
         stored = {event["id"]: Jsonb(_to_store(Event.model_validate(event))) for event in events}
     ends: dict[str, list[str]] = {}
-
     with psycopg.connect(stack.database_url) as connection:
         behind = replace(scene.traveller, db=connection)
         for order in orders(events):
@@ -486,24 +449,48 @@ def test_every_order_and_everything_twice(stack: LocalStack, stage: Stage, in_ti
                 for event in order:
                     connection.execute("select public.receive_event(%s)", [stored[event["id"]]])
                 ends.setdefault(repr(state(behind)), []).append(" > ".join(event["type"] for event in order))
-    assert len(ends) == 1, "\n\n".join(f"{end}\n  after {ways[0]}" for end, ways in ends.items())
-
-    twice = [*(each for event in events for each in (event, event)), *events]
-    receipts = [stage.wire.deliver(event) for event in twice]
-    assert {receipt["status"] for receipt in receipts} <= {"applied", "ignored"}
-    assert stage.at_rest(scene) == in_time
+    return ends
 
 
-@pytest.mark.parametrize("name", CHARGES)
-def test_before_the_charging_function_has_finished(stage: Stage, in_time: Json, name: str) -> None:
-    """The webhooks are faster than the function's own commit, which comes last and finds everything done."""
-    scene = stage.scene(FAMILIES[name])
-    scene.answer_is_late = True
+@pytest.mark.parametrize("name", FAMILIES)
+def test_however_the_news_travel_the_end_is_the_same(
+    stack: LocalStack, stage: Stage, subtests: pytest.Subtests, name: str
+) -> None:
+    family = FAMILIES[name]
+    scene = stage.scene(family)
+    family.then(scene)
+    in_time = stage.at_rest(scene)
 
-    FAMILIES[name].then(scene)
-    scene.finish()
+    with subtests.test("in time and in order"):
+        booking, campaign, told = family.ends
+        assert [row[0] for row in in_time["bookings"]] == ([] if booking is None else [booking])
+        assert [row[:2] for row in in_time["campaigns"]] == [campaign]
+        assert in_time["told"] == told
 
-    assert stage.at_rest(scene) == in_time
+    scene, events = stage.cut(family)
+    with subtests.test("in every order"):
+        ends = in_every_order(stack, scene, events)
+        assert len(ends) == 1, "\n\n".join(f"{end}\n  after {ways[0]}" for end, ways in ends.items())
+
+    with subtests.test("each twice in a row, then all once more"):
+        twice = [*(each for event in events for each in (event, event)), *events]
+        receipts = [stage.wire.deliver(event) for event in twice]
+        assert {receipt["status"] for receipt in receipts} <= {"applied", "ignored"}
+        assert stage.at_rest(scene) == in_time
+
+    with subtests.test("the last first"):
+        scene, events = stage.cut(family)
+        for event in reversed(events):
+            stage.wire.deliver(event)
+        assert stage.at_rest(scene) == in_time
+
+    if family.has_charge:
+        with subtests.test("before the charging function has committed"):
+            scene = stage.scene(family)
+            scene.answer_is_late = True
+            family.then(scene)
+            scene.finish()
+            assert stage.at_rest(scene) == in_time
 
 
 def facts_of(events: list[Json], kind: str) -> tuple[Jsonb, Jsonb]:

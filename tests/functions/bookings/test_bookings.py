@@ -102,20 +102,27 @@ def test_the_cardholder_finishes_on_the_bookings_own_paymentintent(
     refused(traveller.api.get(f"{PATH}/{booking['id']}/authentication"), 409, "not_awaiting_authentication")
 
 
-def test_a_failed_authentication_ends_the_booking(asked: tuple[Traveller, Json, Json], stripe_side: StripeSide) -> None:
+def test_a_failed_authentication_may_be_tried_again_until_the_deadline(
+    asked: tuple[Traveller, Json, Json], stripe_side: StripeSide
+) -> None:
     traveller, campaign, booking = asked
     shown = ok(traveller.api.get(f"{PATH}/{booking['id']}/authentication"))
     (intent,) = stripe_side.intents(traveller.customer_id)
-    stripe_side.confirm_payment(shown["client_secret"], intent["last_payment_error"]["payment_method"]["id"])
+    card = intent["last_payment_error"]["payment_method"]["id"]
+    stripe_side.confirm_payment(shown["client_secret"], card)
     stripe_side.authenticate(intent["id"], "fail")
-
     stripe_side.flush()
 
-    after = traveller.booking(booking)
-    assert after["status"] in {"requires_action", "failed"}
-    assert after["user_message"]
+    waiting = traveller.booking(booking)
+    assert (waiting["status"], waiting["expires_at"]) == ("requires_action", booking["expires_at"])
+    assert waiting["user_message"]
     assert stripe_side.taken(traveller.customer_id) == []
-    assert traveller.campaign(campaign)["spent_minor"] == 0
+    assert traveller.campaign(campaign)["reserved_minor"] == 12_000
+
+    stripe_side.confirm_payment(shown["client_secret"], card)
+    stripe_side.authenticate(intent["id"])
+    stripe_side.flush()
+    assert traveller.booking(booking)["status"] == "confirmed"
 
 
 def test_a_booking_that_waits_for_nobody_has_no_secret_to_give(carded: Traveller) -> None:

@@ -1,5 +1,7 @@
 """An unknown outcome is not a failure: Stripe breaks, hangs or goes silent, before or after it has charged."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from tests.support.fixtures import OpenGateway
@@ -7,6 +9,7 @@ from tests.support.http import ok, refused
 from tests.support.stripe_side import StripeSide
 from tests.support.supabase_side import SupabaseSide
 from tests.support.travellers import Json, Traveller
+from tests.support.waiting import until
 
 PAYMENTS = "/v1/payment_intents$"
 SHORT_SECONDS = "0.5"
@@ -156,6 +159,26 @@ def test_a_call_while_the_first_is_still_under_way_waits_for_nothing(
     # The first caller never comes back: when its lease is over, anybody may go on.
     carded.db.execute("update public.bookings set leased_until = now() where campaign_id = %s", [campaign["id"]])
     assert ok(carded.charge(campaign, offer), 200)["status"] == "confirmed"
+
+
+def test_a_replay_while_stripe_is_still_at_the_first_call_is_unknown_and_no_failure(
+    carded: Traveller, stripe_side: StripeSide
+) -> None:
+    """Stripe answers 409 to a key that is in use (https://docs.stripe.com/api/idempotent_requests)."""
+    campaign, offer = carded.open_campaign(), carded.offer()
+    stripe_side.hold()
+    stripe_side.control("DELETE", "/requests")
+    stripe_side.fault("latency", match=PAYMENTS, seconds=1.5)
+    with ThreadPoolExecutor(1) as thread:
+        first = thread.submit(carded.charge, campaign, offer)
+        until(lambda: stripe_side.control("GET", "/requests")["count"])
+        carded.db.execute("update public.bookings set leased_until = null where campaign_id = %s", [campaign["id"]])
+        second = ok(carded.charge(campaign, offer), 202)
+        booking = ok(first.result(), 201)
+
+    assert (second["id"], second["status"]) == (booking["id"], "charging")
+    assert [request["status"] for request in stripe_side.control("GET", "/requests")["data"]] == [200, 409]
+    assert_booked_once(carded, booking, stripe_side)
 
 
 # --- our own database --------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from tests.support.supabase_side import SupabaseSide
 from tests.support.travellers import CONSENT, SAVES_THEN_DECLINES, VISA, Json, MakeTraveller
 from tests.support.waiting import until
 
-MOST_ORDERS = 60
+MOST_ORDERS = 24
 """Of all orders, as many are tried; above that they are drawn by a fixed seed, the order itself and its reverse too."""
 
 
@@ -463,8 +463,8 @@ def test_however_the_news_travel_the_end_is_the_same(
 
     with subtests.test("in time and in order"):
         booking, campaign, told = family.ends
-        assert [row[0] for row in in_time["bookings"]] == ([] if booking is None else [booking])
-        assert [row[:2] for row in in_time["campaigns"]] == [campaign]
+        assert [row[0] for row in in_time["bookings"] or []] == ([] if booking is None else [booking])
+        assert [tuple(row[:2]) for row in in_time["campaigns"]] == [campaign]
         assert in_time["told"] == told
 
     scene, events = stage.cut(family)

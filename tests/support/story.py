@@ -6,6 +6,7 @@ from threading import Thread
 from typing import Any
 
 import stripe
+from psycopg.rows import dict_row
 
 from tests.support.aftermath import PASSING, SETTLE, Page, column, move_into_the_past
 from tests.support.http import Caller, ok
@@ -16,60 +17,76 @@ from tests.support.waiting import until
 LATE_MILLISECONDS = 1500
 """How much later than Stripe's answer a late function commits it."""
 
-_STATE = {
-    "bookings": """
-        select b.status::text, b.closing_as::text, b.failure_code, b.user_message, b.amount_captured_minor,
-          b.amount_refunded_minor, b.status = 'authorized' and b.capture_before is not null, b.disputed_at is not null,
+_STATE = """
+    select
+      (
+        select jsonb_agg(jsonb_build_array(
+          b.status, b.closing_as, b.failure_code, b.user_message, b.amount_captured_minor, b.amount_refunded_minor,
+          b.status = 'authorized' and b.capture_before is not null, b.disputed_at is not null,
           b.fraud_warned_at is not null, b.under_review_since is not null, b.stripe_payment_intent_id is not null
-        from public.bookings as b where b.user_id = %s order by b.created_at, b.id
-    """,
-    "attempts": """
-        select a.ordinal, a.status::text, a.user_message, cardinality(a.stripe_charge_ids), case
-          when a.status not in ('succeeded', 'authorized') then
-            array[a.category, a.decline_code, a.is_fraud::text, a.outcome_reason, a.network_decline_code, a.advice_code]
-          end
-        from public.attempts as a where a.user_id = %s order by a.ordinal
-    """,
-    "campaigns": """
-        select c.status::text, c.pause_reason::text, c.reserved_minor, c.spent_minor, c.bookings_in_flight,
-          c.bookings_confirmed, p.last4
+        ) order by b.created_at, b.id)
+        from public.bookings as b where b.user_id = u.id
+      ) as bookings,
+      (
+        select jsonb_agg(jsonb_build_array(
+          a.status, a.user_message, cardinality(a.stripe_charge_ids),
+          case when a.status not in ('succeeded', 'authorized') then array[
+            a.category, a.decline_code, a.is_fraud::text, a.outcome_reason, a.network_decline_code, a.advice_code
+          ] end
+        ) order by a.ordinal)
+        from public.attempts as a where a.user_id = u.id
+      ) as attempts,
+      (
+        select jsonb_agg(jsonb_build_array(
+          c.status, c.pause_reason, c.reserved_minor, c.spent_minor, c.bookings_in_flight, c.bookings_confirmed, p.last4
+        ) order by c.created_at, c.id)
         from public.campaigns as c left join public.payment_methods as p on c.payment_method_id = p.id
-        where c.user_id = %s order by c.created_at, c.id
-    """,
-    "cards": """
-        select p.last4, p.status::text, p.unusable_reason, p.is_default, p.backup_position,
+        where c.user_id = u.id
+      ) as campaigns,
+      (
+        select jsonb_agg(jsonb_build_array(
+          p.last4, p.status, p.unusable_reason, p.is_default, p.backup_position,
           case when p.status <> 'detached' then p.exp_year * 12 + p.exp_month end
-        from public.payment_methods as p where p.user_id = %s order by p.created_at, p.id
-    """,
-    "refunds": """
-        select r.status::text, r.amount_minor, r.reason, r.failure_reason from public.refunds as r
-        where r.user_id = %s order by r.created_at, r.id
-    """,
-    "disputes": """
-        select d.status, d.reason, d.funds_withdrawn, d.closed_at is not null from public.disputes as d
-        where d.user_id = %s order by d.id
-    """,
-    "customer": "select u.deleted_at is not null from public.customers as u where u.user_id = %s",
-    "setups": """
-        select s.status::text, s.payment_method_id is not null from public.setup_intents as s where s.user_id = %s
-        order by s.created_at, s.id
-    """,
-    "incidents": """
-        select i.kind from public.incidents as i inner join public.bookings as b on i.booking_id = b.id
-        where b.user_id = %s order by i.kind
-    """,
-}
+        ) order by p.created_at, p.id)
+        from public.payment_methods as p where p.user_id = u.id
+      ) as cards,
+      (
+        select jsonb_agg(jsonb_build_array(
+          r.status, r.amount_minor, r.reason, r.failure_reason
+        ) order by r.created_at, r.id)
+        from public.refunds as r where r.user_id = u.id
+      ) as refunds,
+      (
+        select jsonb_agg(jsonb_build_array(
+          d.status, d.reason, d.funds_withdrawn, d.closed_at is not null
+        ) order by d.id)
+        from public.disputes as d where d.user_id = u.id
+      ) as disputes,
+      (select jsonb_agg(k.deleted_at is not null) from public.customers as k where k.user_id = u.id) as customer,
+      (
+        select jsonb_agg(jsonb_build_array(s.status, s.payment_method_id is not null) order by s.created_at, s.id)
+        from public.setup_intents as s where s.user_id = u.id
+      ) as setups,
+      (
+        select jsonb_agg(i.kind order by i.kind)
+        from public.incidents as i inner join public.bookings as b on i.booking_id = b.id where b.user_id = u.id
+      ) as incidents,
+      (select jsonb_agg(distinct n.kind) from public.notifications as n where n.user_id = u.id) as told
+    from auth.users as u where u.id = %s
+"""
 
 
 def state(traveller: Traveller) -> Json:
-    """All that is decided about a traveller: every row without its ids, its times and what is over.
+    """All that is decided about a traveller: rows by kind, without their ids, their times and what is over.
 
     Kinds of messages, each once, those about passing states left out: who learns that a refund has failed before
     learning that it was made is told of the failure alone.
     """
-    found: Json = {name: traveller.rows(query, traveller.id) for name, query in _STATE.items()}
-    told = {kind for kind in traveller.notified() if kind not in PASSING}
-    return found | {"told": sorted(told - {"refund_issued"} if "refund_failed" in told else told)}
+    with traveller.db.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(_STATE, [traveller.id]).fetchone()
+    assert row is not None
+    told = set(row["told"] or ()) - PASSING
+    return row | {"told": sorted(told - {"refund_issued"} if "refund_failed" in told else told)}
 
 
 @dataclass

@@ -2,6 +2,17 @@
 -- After Stripe: one function takes every outcome, whether the charging function, a webhook or reconcile brings it.
 -- What is decided here is decided by rank (a succeeded PaymentIntent stays succeeded), never by who came first.
 
+create function internal.lock_payment(p_payment_intent_id text) returns void
+language sql
+set search_path = ''
+as $$
+  -- Taken before all row locks. An event and the answer that says whose payment it speaks of could otherwise commit at the
+  -- same moment, neither having seen the other. Transaction-scoped, as a pooler wants it.
+  select pg_advisory_xact_lock(hashtextextended(p_payment_intent_id, 0))
+  where p_payment_intent_id is not null
+$$;
+comment on function internal.lock_payment(text) is 'News of one PaymentIntent are taken one after the other.';
+
 create function internal.find_booking(p_facts jsonb, p_attempt_id uuid) returns uuid
 language sql stable
 set search_path = ''
@@ -35,6 +46,7 @@ declare
   intent_status constant text := p_facts ->> 'status';
   result text;
 begin
+  perform internal.lock_payment(p_facts ->> 'payment_intent_id');
   if found_id is null then
     return jsonb_build_object('result', 'not_ours');
   end if;

@@ -120,6 +120,7 @@ declare
   stored public.stripe_events;
   outcome jsonb;
 begin
+  perform internal.lock_payment(p_event #>> '{facts,payment_intent_id}');
   -- A second delivery at the same moment waits here until the first has committed.
   insert into public.stripe_events (id, type, api_version, livemode, object_id, stripe_created_at, status, result, facts)
   values (

@@ -291,7 +291,7 @@ as $$
 declare
   owner uuid;
   card public.payment_methods;
-  expiry_blocks constant text[] := '{expired_card, expired_payment_method, invalid_expiry_month, invalid_expiry_year}';
+  expiry_blocks constant text[] := '{expired_card, expired_payment_method, invalid_expiry_month, invalid_expiry_year, confirm_card_data}';
   renewed boolean;
 begin
   select p.user_id into owner from public.payment_methods as p

@@ -12,6 +12,7 @@ import logging
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
 
 from functions.shared.logs import log
 from functions.shared.problems import Problem
@@ -146,10 +147,11 @@ class StripeGateway:
         """Cancel a booking's PaymentIntent; if it succeeded meanwhile, the facts say so. Raises NotEnoughTime."""
         self._require_time(deadline)
         intent_id = step["payment_intent_id"]
-        facts = _settled(
-            lambda: self._client.v1.payment_intents.cancel(
-                intent_id, {"cancellation_reason": "abandoned"}, {"idempotency_key": f"cancel:{intent_id}"}
-            )
+        facts = _settled_once(
+            lambda key: self._client.v1.payment_intents.cancel(
+                intent_id, {"cancellation_reason": "abandoned"}, {"idempotency_key": key}
+            ),
+            f"cancel:{intent_id}",
         )
         # The key replays an old refusal for a day; what the PaymentIntent is now is asked of it.
         if facts.get("status") not in ("canceled", "unknown"):
@@ -163,12 +165,13 @@ class StripeGateway:
         """
         self._require_time(deadline)
         intent_id = step["payment_intent_id"]
-        facts = _settled(
-            lambda: self._client.v1.payment_intents.capture(
+        facts = _settled_once(
+            lambda key: self._client.v1.payment_intents.capture(
                 intent_id,
                 {"amount_to_capture": step["amount_minor"], "expand": ["latest_charge"]},
-                {"idempotency_key": f"capture:{intent_id}"},
-            )
+                {"idempotency_key": key},
+            ),
+            f"capture:{intent_id}",
         )
         if facts.get("status") not in ("succeeded", "unknown"):
             return self.retrieve(intent_id)
@@ -299,6 +302,16 @@ def _gateway(settings: StripeSettings) -> StripeGateway:
     return StripeGateway(client, settings.stripe_timeout_seconds)
 
 
+def _settled_once(send: Callable[[str], stripe.PaymentIntent], key: str) -> Facts:
+    """Send what a PaymentIntent's own state lets happen once only: a capture, a cancellation.
+
+    Stripe keeps a 500 under its key and replays it for a day (https://docs.stripe.com/api/idempotent_requests). The
+    state guards these two as well as a key does, so they are sent again under a key of their own.
+    """
+    facts = _settled(lambda: send(key))
+    return _settled(lambda: send(f"{key}:{uuid4()}")) if facts.get("is_replayed") else facts
+
+
 def _settled(send: Callable[[], stripe.PaymentIntent]) -> Facts:
     """Send, and turn every answer into facts."""
     try:
@@ -312,7 +325,8 @@ def _settled(send: Callable[[], stripe.PaymentIntent]) -> Facts:
     except stripe.StripeError as error:
         # Time-outs, lost connections, 5xx, 429, a key in use, a wrong API key: the money may or may not have moved.
         _log_stripe_error(error)
-        return dict(UNKNOWN)
+        replayed = {name.lower(): value for name, value in (error.headers or {}).items()}.get("idempotent-replayed")
+        return UNKNOWN | {"is_replayed": replayed == "true"}
 
 
 def _error_facts(error: stripe.CardError) -> Facts:

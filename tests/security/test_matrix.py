@@ -157,6 +157,7 @@ internal.guard_booking()                                             | invoker -
 internal.guard_offer()                                               | invoker -
 internal.hold_expired_sentence()                                     | invoker -
 internal.is_known_charge(attempts,text)                              | invoker -
+internal.lock_payment(text)                                          | invoker -
 internal.is_old_news(attempts,jsonb,uuid)                            | invoker -
 internal.lock_booking(uuid,uuid)                                     | invoker -
 internal.lock_booking_of_payment(text)                               | invoker -

@@ -151,7 +151,7 @@ class StripeGateway:
             lambda key: self._client.v1.payment_intents.cancel(
                 intent_id, {"cancellation_reason": "abandoned"}, {"idempotency_key": key}
             ),
-            f"cancel:{intent_id}",
+            idempotency_key=f"cancel:{intent_id}",
         )
         # The key replays an old refusal for a day; what the PaymentIntent is now is asked of it.
         if facts.get("status") not in ("canceled", "unknown"):
@@ -171,7 +171,7 @@ class StripeGateway:
                 {"amount_to_capture": step["amount_minor"], "expand": ["latest_charge"]},
                 {"idempotency_key": key},
             ),
-            f"capture:{intent_id}",
+            idempotency_key=f"capture:{intent_id}",
         )
         if facts.get("status") not in ("succeeded", "unknown"):
             return self.retrieve(intent_id)
@@ -302,14 +302,14 @@ def _gateway(settings: StripeSettings) -> StripeGateway:
     return StripeGateway(client, settings.stripe_timeout_seconds)
 
 
-def _settled_once(send: Callable[[str], stripe.PaymentIntent], key: str) -> Facts:
+def _settled_once(send: Callable[[str], stripe.PaymentIntent], *, idempotency_key: str) -> Facts:
     """Send what a PaymentIntent's own state lets happen once only: a capture, a cancellation.
 
     Stripe keeps a 500 under its key and replays it for a day (https://docs.stripe.com/api/idempotent_requests). The
     state guards these two as well as a key does, so they are sent again under a key of their own.
     """
-    facts = _settled(lambda: send(key))
-    return _settled(lambda: send(f"{key}:{uuid4()}")) if facts.get("is_replayed") else facts
+    facts = _settled(lambda: send(idempotency_key))
+    return _settled(lambda: send(f"{idempotency_key}:{uuid4()}")) if facts.get("is_replayed") else facts
 
 
 def _settled(send: Callable[[], stripe.PaymentIntent]) -> Facts:

@@ -7,7 +7,6 @@ idempotency key. So the third step is repeated while there is time, and a lease 
 
 import logging
 import math
-import time
 from collections import Counter
 from typing import Any, Final
 from uuid import uuid4
@@ -23,6 +22,7 @@ from functions.shared import database, logs
 from functions.shared.clock import Deadline
 from functions.shared.database import Database, DatabaseUnavailable
 from functions.shared.settings import read
+from functions.shared.surroundings import surroundings
 
 BATCH: Final = 10
 """How many messages one call leases: few, because those that time does not allow to be sent are given back."""
@@ -96,7 +96,7 @@ def _settle(rows: Database, row: dict[str, Any], outcome: Outcome, deadline: Dea
             if deadline.remaining_seconds() < wait_seconds + database.TIMEOUT_SECONDS:
                 _log(logging.ERROR, "could not be settled", row, outcome)
                 raise
-            time.sleep(wait_seconds)
+            surroundings().sleep(wait_seconds)
             wait_seconds = min(2 * wait_seconds, 2.0)
     as_expected = settled == outcome.name and outcome.name in ("sent", "released") and not outcome.blocked
     _log(logging.INFO if as_expected else logging.WARNING, "notification", row, outcome, settled)

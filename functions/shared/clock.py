@@ -1,8 +1,9 @@
 """Time that is left: a Lambda ends at its deadline, whatever is under way."""
 
-import time
 from dataclasses import dataclass
 from typing import Any
+
+from functions.shared.surroundings import surroundings
 
 FALLBACK_SECONDS = 29.0
 """What an HTTP API waits for an answer at most, for callers without a Lambda context."""
@@ -17,7 +18,7 @@ class Deadline:
     @classmethod
     def after(cls, seconds: float) -> "Deadline":
         """The deadline that many seconds from now."""
-        return cls(time.monotonic() + seconds)
+        return cls(surroundings().monotonic() + seconds)
 
     @classmethod
     def of_lambda(cls, context: Any) -> "Deadline":
@@ -27,4 +28,4 @@ class Deadline:
 
     def remaining_seconds(self) -> float:
         """How long is left; negative when it is over."""
-        return self.ends_at - time.monotonic()
+        return self.ends_at - surroundings().monotonic()

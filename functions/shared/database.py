@@ -18,6 +18,7 @@ from postgrest.exceptions import APIError
 from functions.shared.logs import log
 from functions.shared.problems import CATALOGUE, Problem
 from functions.shared.settings import SupabaseSettings, UserSettings, function_settings, read
+from functions.shared.surroundings import surroundings
 
 TIMEOUT_SECONDS = 5.0
 """A call takes milliseconds; after five seconds the caller is better served by a 503 and a repeat."""
@@ -81,6 +82,7 @@ class Database:
 @cache
 def _http() -> httpx.Client:
     return httpx.Client(
+        transport=surroundings().database_transport(),
         timeout=TIMEOUT_SECONDS,
         limits=httpx.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=60),
     )

@@ -19,6 +19,7 @@ from functions.shared.problems import Problem
 from functions.shared.settings import StripeSettings, read
 from functions.shared.stripe_facts import Facts, decline_facts, payment_intent_facts
 from functions.shared.stripe_sdk import stripe
+from functions.shared.surroundings import surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -294,8 +295,7 @@ def _gateway(settings: StripeSettings) -> StripeGateway:
     client = stripe.StripeClient(
         settings.stripe_secret_key.get_secret_value(),
         base_addresses={"api": settings.stripe_api_base},
-        # httpx is here already for the database; `requests`, the SDK's own choice, would be imported beside it.
-        http_client=stripe.HTTPXClient(timeout=settings.stripe_timeout_seconds, allow_sync_methods=True),
+        http_client=surroundings().stripe_http_client(settings.stripe_timeout_seconds),
         # One call, one answer: repeating is the protocol's work, which knows the deadline and the row.
         max_network_retries=0,
     )

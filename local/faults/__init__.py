@@ -1,0 +1,1 @@
+"""Proof under faults: what is simulated, what is killed, and who checks the books afterwards (docs/reliability.md)."""

@@ -325,6 +325,7 @@ def _settled(send: Callable[[], stripe.PaymentIntent]) -> Facts:
     except stripe.StripeError as error:
         # Time-outs, lost connections, 5xx, 429, a key in use, a wrong API key: the money may or may not have moved.
         _log_stripe_error(error)
+        # Only a replay tells that Stripe has kept the error: SQL then looks the payment up instead of asking again.
         replayed = {name.lower(): value for name, value in (error.headers or {}).items()}.get("idempotent-replayed")
         return UNKNOWN | {"is_replayed": replayed == "true"}
 

@@ -49,8 +49,8 @@ reconcile: setup ## Look for what was left open, in the local stack or the envir
 audit: setup ## bandit, known vulnerabilities, licences and hashes of what is deployed; status 3 if unknown
 	@exec $(PY) -m local.audit
 
-audit-verify: setup ## Check the audit log against itself and against the rows
-	@exec $(PY) -m local.people audit-verify
+audit-verify: setup ## Check the audit log against itself and the rows; EXPECT=<id:hash> also against an earlier head
+	@exec $(PY) -m local.people audit-verify $(if $(EXPECT),--expect $(EXPECT))
 
 user-export: setup ## Print all that is held of a person: PERSON=<uuid>
 	@exec $(PY) -m local.people user-export $(PERSON)

@@ -91,6 +91,112 @@ def test_the_owner_is_refused_by_the_table_itself(
         project.execute(how.format(table).encode())
 
 
+def guarded(db: psycopg.Connection) -> list[str]:
+    """The tables whose rows may not be deleted one by one."""
+    found = db.execute(
+        """select distinct tgrelid::regclass::text from pg_trigger
+        where tgfoid = 'internal.refuse_change'::regproc and tgtype & 8 = 8 order by 1"""
+    ).fetchall()
+    return [table for (table,) in found]
+
+
+def test_what_is_kept_row_by_row_is_kept_from_truncate(project: psycopg.Connection, books: Books) -> None:
+    paid(books)
+    tables = guarded(project)
+    assert {"bookings", "attempts", "stripe_events", "notifications"} <= {table.split(".")[-1] for table in tables}
+    owner = owner_of_log(project)
+    for table in tables:
+        with (
+            pytest.raises(errors.InsufficientPrivilege, match="never changed or deleted"),
+            project.transaction(force_rollback=True),
+        ):
+            project.execute(f"set local role {owner}; truncate {table} cascade".encode())
+
+
+def test_a_superuser_can_empty_a_world_between_simulations(project: psycopg.Connection, books: Books) -> None:
+    paid(books)
+    with project.transaction(force_rollback=True):
+        project.execute("set local session_replication_role = replica")
+        project.execute("truncate public.bookings, public.audit_log cascade")
+        assert books.values("select count(*) from public.attempts") == [0]
+
+
+# --- the head --------------------------------------------------------------------------------------------------------
+
+
+def head_of(books: Books) -> tuple[int, str]:
+    """What an operator keeps elsewhere."""
+    until = books.call("audit_settled_until")
+    return until, books.call("audit_head", p_until=until)
+
+
+def test_the_head_stays_while_the_log_grows(books: Books) -> None:
+    paid(books)
+    until, head = head_of(books)
+
+    paid(books)
+
+    assert books.call("audit_head", p_until=until) == head
+    assert head_of(books) != (until, head)
+
+
+def test_who_writes_a_whole_chain_anew_does_not_meet_an_earlier_head(books: Books) -> None:
+    """Nothing in the database can tell: the hashes have no key. The head that was kept elsewhere can."""
+    step = paid(books)
+    until, head = head_of(books)
+    books.db.execute("set local session_replication_role = replica")
+    books.db.execute("update public.audit_log set actor = 'nobody' where row_id = %s", [step["attempt_id"]])
+    books.db.execute(
+        """do $$
+        declare
+          entry public.audit_log;
+          before text;
+        begin
+          for entry in select * from public.audit_log where actor = 'nobody' order by id loop
+            before := internal.audit_hash(before, entry);
+            update public.audit_log set hash = before where id = entry.id;
+          end loop;
+        end
+        $$"""
+    )
+    books.db.execute("set local session_replication_role = origin")
+
+    assert breaches(books) == []
+    assert books.call("audit_head", p_until=until) != head
+
+
+def test_the_head_waits_for_those_who_are_writing(database_url: str) -> None:
+    """An id is given before its entry is committed: a head that did not wait would not be met by the same log later."""
+    with (
+        psycopg.connect(database_url) as writing,
+        psycopg.connect(database_url, autocommit=True) as looking,
+    ):
+        paid(Books(writing))
+        with pytest.raises(errors.LockNotAvailable):
+            looking.execute("select public.audit_settled_until()")
+        writing.commit()
+        assert looking.execute("select public.audit_settled_until()").fetchone() is not None
+
+
+# --- what is personal ------------------------------------------------------------------------------------------------
+
+
+def test_a_change_of_what_is_masked_is_an_entry_without_the_value(books: Books) -> None:
+    campaign = books.campaign()
+    change = 'update public.campaigns set title = %s, criteria = \'{"to": "Rome"}\' where id = %s'
+    for title in ("To the sea", "To the sea"):
+        books.db.execute(change.encode(), [title, campaign["id"]])
+
+    entries = books.values(
+        "select jsonb_build_array(l.old, l.new) from public.audit_log as l where l.row_id = %s order by l.id offset 1",
+        campaign["id"],
+    )
+
+    masked = {"title": "(personal)", "criteria": "(personal)"}
+    assert entries == [[masked, masked]]  # the second time nothing changed
+    assert breaches(books) == []
+
+
 def test_a_line_that_the_owner_makes_up_is_found(books: Books) -> None:
     step = paid(books)
     books.db.execute(

@@ -85,43 +85,45 @@ sequence ledger_entries_id_seq   | -
 # Functions: with whose rights they run, and who may execute them ("public" would be everybody).
 arrange_payment_method(uuid,boolean,integer)                         | definer authenticated
 audit_breaches()                                                     | definer service_role
-begin_cancel(uuid,uuid)                                              | definer autobook_bookings service_role
-begin_capture(uuid,bigint)                                           | definer autobook_bookings service_role
-begin_charge(uuid,text,uuid)                                         | definer autobook_charge_booking service_role
+audit_head(bigint)                                                   | definer service_role
+audit_settled_until()                                                | definer service_role
+begin_cancel(uuid,uuid)                                              | definer autobook_bookings
+begin_capture(uuid,bigint)                                           | definer autobook_bookings
+begin_charge(uuid,text,uuid)                                         | definer autobook_charge_booking
 begin_detach(uuid)                                                   | definer authenticated
-begin_refund(uuid,bigint,text,text)                                  | definer autobook_bookings service_role
-begin_void(uuid)                                                     | definer autobook_bookings service_role
+begin_refund(uuid,bigint,text,text)                                  | definer autobook_bookings
+begin_void(uuid)                                                     | definer autobook_bookings
 campaign_preflight(uuid)                                             | definer authenticated
 campaign_timeline(uuid,integer,timestamp with time zone,text)        | invoker authenticated
-claim_notifications(integer,integer)                                 | definer autobook_notify service_role
-detaching_cards()                                                    | definer autobook_reconcile service_role
-due_bookings(integer)                                                | definer autobook_reconcile service_role
+claim_notifications(integer,integer)                                 | definer autobook_notify
+detaching_cards()                                                    | definer autobook_reconcile
+due_bookings(integer)                                                | definer autobook_reconcile
 erase_user(uuid)                                                     | definer service_role
-events_seen_until(timestamp with time zone)                          | definer autobook_reconcile service_role
-expire_campaigns(boolean)                                            | definer autobook_reconcile service_role
+events_seen_until(timestamp with time zone)                          | definer autobook_reconcile
+expire_campaigns(boolean)                                            | definer autobook_reconcile
 export_user(uuid)                                                    | definer service_role
 finish_detach(text) |
-    definer autobook_payment_methods autobook_reconcile service_role
-ingest_offers(jsonb)                                                 | definer autobook_offers service_role
-invariant_breaches()                                                 | definer autobook_reconcile service_role
+    definer autobook_payment_methods autobook_reconcile
+ingest_offers(jsonb)                                                 | definer autobook_offers
+invariant_breaches()                                                 | definer autobook_reconcile
 move_campaign(uuid,text)                                             | definer authenticated
-reapply_events(boolean,integer)                                      | definer autobook_reconcile service_role
+reapply_events(boolean,integer)                                      | definer autobook_reconcile
 receive_event(jsonb) |
-    definer autobook_reconcile autobook_webhook service_role
-record_setup_intent(uuid,text,text,text,text,text)                   | definer autobook_setup_intent service_role
-report_breaches(jsonb)                                               | definer autobook_reconcile service_role
-settle_notification(uuid,integer,text,text)                          | definer autobook_notify service_role
+    definer autobook_reconcile autobook_webhook
+record_setup_intent(uuid,text,text,text,text,text)                   | definer autobook_setup_intent
+report_breaches(jsonb)                                               | definer autobook_reconcile
+settle_notification(uuid,integer,text,text)                          | definer autobook_notify
 settle_payment(jsonb,uuid,boolean) |
-    definer autobook_bookings autobook_charge_booking autobook_reconcile autobook_webhook service_role
+    definer autobook_bookings autobook_charge_booking autobook_reconcile autobook_webhook
 settle_refund(jsonb,boolean) |
-    definer autobook_bookings autobook_charge_booking autobook_reconcile autobook_webhook service_role
-settle_setup_intent(jsonb)                                           | definer autobook_setup_intent service_role
-stop_all_campaigns(uuid)                                             | definer autobook_campaigns service_role
-take_step(uuid)                                                      | definer autobook_reconcile service_role
-unknown_events(text[])                                               | definer autobook_reconcile service_role
-unsettled_payments(jsonb)                                            | definer autobook_reconcile service_role
-waiting_matches(integer)                                             | definer autobook_reconcile service_role
-warn_of_expiring_cards(boolean)                                      | definer autobook_reconcile service_role
+    definer autobook_bookings autobook_charge_booking autobook_reconcile autobook_webhook
+settle_setup_intent(jsonb)                                           | definer autobook_setup_intent
+stop_all_campaigns(uuid)                                             | definer autobook_campaigns
+take_step(uuid)                                                      | definer autobook_reconcile
+unknown_events(text[])                                               | definer autobook_reconcile
+unsettled_payments(jsonb)                                            | definer autobook_reconcile
+waiting_matches(integer)                                             | definer autobook_reconcile
+warn_of_expiring_cards(boolean)                                      | definer autobook_reconcile
 internal.actor()                                                     | invoker -
 internal.apply_early_events(text)                                    | invoker -
 internal.apply_event(text,jsonb)                                     | invoker -
@@ -136,6 +138,7 @@ internal.call_off(uuid,text,text)                                    | invoker -
 internal.card_json(payment_methods)                                  | invoker -
 internal.charge_step(bookings,attempts)                              | invoker -
 internal.check_transition()                                          | invoker -
+internal.check_ending()                                              | invoker -
 internal.choose_card()                                               | invoker -
 internal.clock()                                                     | invoker authenticated
 internal.close_booking(bookings,attempts,jsonb)                      | invoker -
@@ -159,8 +162,10 @@ internal.hold_expired_sentence()                                     | invoker -
 internal.is_known_charge(attempts,text)                              | invoker -
 internal.lock_payment(text)                                          | invoker -
 internal.is_old_news(attempts,jsonb,uuid)                            | invoker -
+internal.leave_unknown(uuid)                                         | invoker -
 internal.lock_booking(uuid,uuid)                                     | invoker -
 internal.lock_booking_of_payment(text)                               | invoker -
+internal.may_surface(bookings,attempts)                              | invoker -
 internal.next_step(uuid,boolean)                                     | invoker -
 internal.notification_address(uuid)                                  | invoker -
 internal.notification_is_overtaken(notifications)                    | invoker -

@@ -384,7 +384,17 @@ def test_the_commands_do_what_they_say(stack: LocalStack, carded: Traveller, str
     assert carded.rows("select deleted_at is not null from public.customers where user_id = %s", carded.id) == [(True,)]
 
     verified = people(stack, "audit-verify")
-    assert (verified.returncode, verified.stdout) == (0, "0 breaches in the audit log.\n")
+    count, head = verified.stdout.splitlines()
+    assert (verified.returncode, count, head.split()[0]) == (0, "0 breaches in the audit log.", "Head")
+    kept = people(stack, "audit-verify", "--expect", head.split()[1])
+    assert (kept.returncode, kept.stdout.splitlines()[-1]) == (
+        0,
+        "Everything that the expected head covers is as it was.",
+    )
+    until = head.split()[1].partition(":")[0]
+    lost = people(stack, "audit-verify", "--expect", f"{until}:{'0' * 64}")
+    assert (lost.returncode, "not what it was" in lost.stdout) == (1, True)
+    assert people(stack, "audit-verify", "--expect", "today").returncode == 2
 
 
 def test_the_command_says_why_somebody_cannot_be_erased(stack: LocalStack, carded: Traveller) -> None:

@@ -35,7 +35,7 @@ class SupabaseSide:
         return client
 
     def service(self) -> Client:
-        """supabase-py with the functions' own key."""
+        """supabase-py with the operators' key."""
         return self._client(self._project.secret_key)
 
     def _client(self, key: str) -> Client:

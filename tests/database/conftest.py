@@ -1,27 +1,3 @@
-"""People, cards and offers for tests of the database; pytest finds the fixtures by their names in here."""
+"""People, cards and offers for tests of the database."""
 
-from tests.support.fixtures import (
-    _stripe_side,
-    _supabase_side,
-    anonymous,
-    carded,
-    http,
-    machine,
-    make_traveller,
-    stripe_side,
-    supabase_side,
-    traveller,
-)
-
-__all__ = [
-    "_stripe_side",
-    "_supabase_side",
-    "anonymous",
-    "carded",
-    "http",
-    "machine",
-    "make_traveller",
-    "stripe_side",
-    "supabase_side",
-    "traveller",
-]
+from tests.support.fixtures import *  # noqa: F403 - pytest finds the fixtures by their names in here

@@ -1,6 +1,6 @@
 """Fixtures of the functions as their callers meet them: over HTTP, with real users, machines, cards and offers.
 
-The conftest of a folder that wants them imports them: pytest finds fixtures by their names in there.
+The conftest of a folder that wants them imports them all: pytest finds fixtures by their names in there.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,6 +19,23 @@ from tests.support.invariants import breaches
 from tests.support.stripe_side import StripeSide, WebhookSender
 from tests.support.supabase_side import SupabaseSide
 from tests.support.travellers import MakeTraveller, Traveller
+
+__all__ = [
+    "OpenGateway",
+    "_gateways",
+    "_stripe_side",
+    "_supabase_side",
+    "anonymous",
+    "carded",
+    "gateway_with",
+    "http",
+    "machine",
+    "make_traveller",
+    "stripe_side",
+    "supabase_side",
+    "traveller",
+    "webhook",
+]
 
 
 @pytest.fixture(scope="session")

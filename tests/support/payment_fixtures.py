@@ -16,6 +16,8 @@ from tests.support.stripe_side import StripeSide, WebhookSender
 from tests.support.supabase_side import SupabaseSide
 from tests.support.travellers import Traveller
 
+__all__ = ["page", "reconcile", "scene", "unlucky", "wire"]
+
 
 @pytest.fixture(scope="module")
 def reconcile(stack: LocalStack) -> Iterator[Reconcile]:

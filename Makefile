@@ -8,7 +8,7 @@ PY     := .venv/bin/python
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup stack demo test lint format types migrate migrate-status function-tokens reconcile audit audit-verify user-export user-erase bench-cold reset-local clean
+.PHONY: help setup stack demo test lint format types migrate migrate-status function-tokens reconcile doctor audit audit-verify user-export user-erase bench-cold reset-local clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -35,28 +35,31 @@ types: setup ## mypy --strict
 	@exec $(PY) -m local.check --only types
 
 migrate: setup ## Apply sql/ and policies/ to DATABASE_URL (direct or session connection, no transaction pooler)
-	@exec $(PY) -m local.migrate up
+	@exec $(PY) -m local.cli migrate up $(if $(LIVE),--live)
 
 migrate-status: setup ## Say which migrations DATABASE_URL has, lacks, or has in another wording
-	@exec $(PY) -m local.migrate status
+	@exec $(PY) -m local.cli migrate status
 
 function-tokens: setup ## Mint a token for each Lambda's database role, for a real project's secret store
-	@exec $(PY) -m local.function_tokens
+	@exec $(PY) -m local.cli function-tokens
 
-reconcile: setup ## Look for what was left open, in the local stack or the environment's project; APPLY=1 does it
-	@exec $(PY) -m local.reconcile $(if $(APPLY),--apply)
+reconcile: setup ## Look for what was left open, in the local stack or the environment's project; APPLY=1 does it, live with LIVE=1
+	@exec $(PY) -m local.cli reconcile $(if $(APPLY),--apply) $(if $(LIVE),--live)
+
+doctor: setup ## Look an environment over and say what to do about what is wrong; ARGS="--env-file staging.env"
+	@exec ./autobook doctor $(ARGS)
 
 audit: setup ## bandit, known vulnerabilities, licences and hashes of what is deployed; status 3 if unknown
 	@exec $(PY) -m local.audit
 
 audit-verify: setup ## Check the audit log against itself and the rows; EXPECT=<id:hash> also against an earlier head
-	@exec $(PY) -m local.people audit-verify $(if $(EXPECT),--expect $(EXPECT))
+	@exec $(PY) -m local.cli audit-verify $(if $(EXPECT),--expect $(EXPECT))
 
 user-export: setup ## Print all that is held of a person: PERSON=<uuid>
-	@exec $(PY) -m local.people user-export $(PERSON)
+	@exec $(PY) -m local.cli export $(PERSON)
 
 user-erase: setup ## Clear what identifies a person, keeping the accounts: PERSON=<uuid> YES=1
-	@exec $(PY) -m local.people user-erase $(PERSON) $(if $(YES),--yes)
+	@exec $(PY) -m local.cli erase $(PERSON) $(if $(YES),--yes) $(if $(LIVE),--live)
 
 bench-cold: setup ## Import time of the handlers beside a bare fastapi + mangum + supabase + stripe function
 	@exec $(PY) -m local.bench_cold

@@ -1,13 +1,11 @@
-"""`make function-tokens`: a token per Lambda, each for its own database role (policies/0102_function_roles.sql).
+"""`autobook function-tokens`: a token per Lambda, each for its own database role (policies/0102_function_roles.sql).
 
 Signed with SUPABASE_JWT_SECRET (a project with the legacy secret) or with the private key in the file that
 SUPABASE_SIGNING_KEY names: an ES256 JWK, made with `supabase gen signing-key` and imported into the project
 (https://supabase.com/docs/guides/auth/signing-keys). Prints one NAME=value line a function, for a secret store.
 """
 
-import argparse
 import os
-import sys
 from pathlib import Path
 
 from local.supabase.tokens import SigningKey, TokenSigner, mint_role_token
@@ -48,8 +46,14 @@ def from_environment(url: str) -> dict[str, str] | None:
     Raises ValueError for a key's file that is missing or holds none.
     """
     given = {variable_of(name): os.environ.get(variable_of(name), "") for name in FUNCTIONS}
-    if all(given.values()):
-        return given
+    return given if all(given.values()) else from_keys(url)
+
+
+def from_keys(url: str) -> dict[str, str] | None:
+    """Fresh tokens, signed with a key that the environment holds; None when it holds none.
+
+    Raises ValueError for a key's file that is missing or holds none.
+    """
     secret, key_file = os.environ.get("SUPABASE_JWT_SECRET"), os.environ.get("SUPABASE_SIGNING_KEY")
     if not secret and not key_file:
         return None
@@ -57,27 +61,3 @@ def from_environment(url: str) -> dict[str, str] | None:
         raise ValueError("SUPABASE_SIGNING_KEY names a file that is not there")
     key = SigningKey.load_or_create(Path(key_file)) if key_file else None
     return mint(TokenSigner(jwt_secret=secret or "", issuer=f"{url}/auth/v1", signing_key=key))
-
-
-def main() -> int:
-    """Print the lines; 1 when there is nothing to sign with."""
-    parser = argparse.ArgumentParser(prog="python -m local.function_tokens", description=__doc__)
-    parser.parse_args()
-    url = os.environ.get("SUPABASE_URL", "").rstrip("/")
-    try:
-        tokens = from_environment(url) if url else None
-    except ValueError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    if tokens is None:
-        sys.stderr.write(
-            "Set SUPABASE_URL, and SUPABASE_JWT_SECRET or SUPABASE_SIGNING_KEY (a file with an ES256 JWK).\n"
-        )
-        return 1
-    for name, value in tokens.items():
-        sys.stdout.write(f"{name}={value}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

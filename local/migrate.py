@@ -1,4 +1,4 @@
-"""Applies `sql/` and `policies/` to a database: `make migrate DATABASE_URL=...`, the same one everywhere.
+"""Applies `sql/` and `policies/` to a database (`autobook migrate`), the same way everywhere.
 
 dbmate does the applying: both folders as one line of numbers, each file in a transaction together with its
 row in `supabase_migrations.schema_migrations`, the table in which the Supabase CLI looks too. Around it
@@ -10,7 +10,6 @@ The lock belongs to a session. A transaction-mode pooler (Supabase's port 6543) 
 another one, so DATABASE_URL has to be the direct connection or the session pooler, both on port 5432.
 """
 
-import argparse
 import hashlib
 import os
 import re
@@ -34,7 +33,7 @@ DIRECTORIES = (ROOT / "sql", ROOT / "policies")
 
 _LOCK_KEY = 0x41_75_74_6F_62_6F_6F_6B  # "Autobook": any number will do that every run shares
 _DBMATE_TIMEOUT_SECONDS = 900.0
-_TRANSACTION_POOLER_PORT = 6543
+TRANSACTION_POOLER_PORT = 6543
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _FILE_NAME = re.compile(r"(?P<version>\d{4})_[a-z0-9_]+\.sql")
 
@@ -146,10 +145,17 @@ def status(database_url: str, directories: "Sequence[Path]" = DIRECTORIES) -> di
         return _compare(connection, migrations)
 
 
+def pending(database_url: str, directories: "Sequence[Path]" = DIRECTORIES) -> list[str]:
+    """The names of the files that `migrate` would apply, in order, changing nothing. Raises as `migrate` does."""
+    states = status(database_url, directories)
+    _refuse_contradictions(states)
+    return [name for name, state in states.items() if state is State.PENDING]
+
+
 @contextmanager
 def _locked(database_url: str) -> "Iterator[psycopg.Connection]":
     """A session that holds the lock: one migration of a database at a time."""
-    if urlsplit(database_url).port == _TRANSACTION_POOLER_PORT:
+    if urlsplit(database_url).port == TRANSACTION_POOLER_PORT:
         raise MigrationError(
             "DATABASE_URL names port 6543, the transaction pooler: migrations need a session of their own. "
             "Take the direct connection or the session pooler (port 5432)."
@@ -244,35 +250,3 @@ def _for_dbmate(database_url: str) -> str:
     if parts.hostname in _LOOPBACK and "sslmode" not in options and "PGSSLMODE" not in os.environ:
         return urlunsplit(parts._replace(query=urlencode(options | {"sslmode": "disable"})))
     return database_url
-
-
-def main() -> int:
-    """Run the command line and return its exit status.
-
-    0: done, or up to date. 1: refused or failed. 2: `status` found files that are still to be applied.
-    """
-    parser = argparse.ArgumentParser(prog="python -m local.migrate", description="Migrate DATABASE_URL.")
-    parser.add_argument("command", choices=["up", "status"])
-    parser.add_argument("--dry-run", action="store_true", help="with up: name what would be applied, no more")
-    arguments = parser.parse_args()
-    database_url = os.environ.get("DATABASE_URL")
-    if not database_url:
-        print("DATABASE_URL isn't set: make migrate DATABASE_URL=postgresql://...", file=sys.stderr)
-        return 1
-    try:
-        if arguments.command == "up" and not arguments.dry_run:
-            applied = migrate(database_url)
-            print("\n".join(f"applied {name}" for name in applied) or "The database is up to date.")
-            return 0
-        states = status(database_url)
-        print("\n".join(f"{state}: {name}" for name, state in states.items()))
-        _refuse_contradictions(states)
-    except (MigrationError, psycopg.Error) as error:
-        print(f"Not migrated: {error}", file=sys.stderr)
-        return 1
-    pending = State.PENDING in states.values()
-    return 2 if pending and arguments.command == "status" else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

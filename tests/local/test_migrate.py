@@ -170,7 +170,7 @@ def test_a_transaction_pooler_is_refused(folders: Folders) -> None:
 
 def _command(*arguments: str, database_url: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "local.migrate", *arguments],
+        [sys.executable, "-m", "local.cli", "migrate", *arguments],
         env=os.environ | {"DATABASE_URL": database_url},
         cwd=ROOT,
         capture_output=True,
@@ -195,17 +195,20 @@ def test_the_command_says_what_it_did_and_exits_accordingly(fresh_database_url: 
 def test_a_dry_run_changes_nothing(empty_database_url: str) -> None:
     dry = _command("up", "--dry-run", database_url=empty_database_url)
     assert dry.returncode == 0
-    assert "pending: sql/0001" in dry.stdout
-    assert _command("status", database_url=empty_database_url).returncode == 2
+    assert "would apply sql/0001" in dry.stdout
+    assert _command("status", database_url=empty_database_url).returncode == 1
     with psycopg.connect(empty_database_url) as connection:
         assert connection.execute("select to_regnamespace('supabase_migrations')").fetchone() == (None,)
 
 
-def test_without_a_database_the_command_says_so() -> None:
-    assert "DATABASE_URL" in _command("up", database_url="").stderr
+def test_without_a_database_the_command_says_so(tmp_path: Path) -> None:
+    (tmp_path / "none.env").write_text("STAGE=dev\n")
+    done = _command("up", "--env-file", str(tmp_path / "none.env"), database_url="")
+    assert done.returncode == 2
+    assert "DATABASE_URL is not set" in done.stderr
 
 
 def test_an_unreachable_database_is_an_error_without_its_password() -> None:
     failed = _command("up", database_url="postgresql://postgres:hunter2@127.0.0.1:1/none")
-    assert failed.returncode == 1
+    assert failed.returncode == 3
     assert "hunter2" not in failed.stderr + failed.stdout

@@ -1,4 +1,4 @@
-"""Which events we act on. `HANDLED` is also what the webhook endpoint at Stripe is to be subscribed to."""
+"""Which events we act on, and which of them the webhook endpoint at Stripe is to be subscribed to."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -77,3 +77,8 @@ HANDLED: dict[str, Family] = {
     "customer.deleted": _CUSTOMER_DELETED,
 }
 """Every other type is stored and not acted on."""
+
+SUBSCRIBED: frozenset[str] = frozenset(HANDLED) - {"payment_method.card_automatically_updated"}
+"""What the endpoint is to get. An endpoint of our version cannot ask for the type left out, which is now called
+`payment_method.automatically_updated`:
+https://docs.stripe.com/changelog/2020-08-27/renames-automatically-updated-event-type"""

@@ -18,10 +18,13 @@ _Position = TypeAdapter(tuple[AwareDatetime, Annotated[str, Field(max_length=128
 
 
 class ListQuery(Query):
-    """How much of a list, and from where: the `next_cursor` of the page before."""
+    """How much of a list, and from where: the `next_cursor` of the page before.
+
+    An empty cursor is refused: taken for none, it would send a caller who lost theirs round the list for ever.
+    """
 
     limit: Annotated[int, Field(ge=1, le=100)] = 20
-    cursor: Annotated[str, Field(max_length=300)] | None = None
+    cursor: Annotated[str, Field(min_length=1, max_length=300)] | None = None
 
 
 def encode_cursor(*position: str) -> str:

@@ -91,7 +91,11 @@ def function_settings(function: str) -> FunctionSettings:
     name = f"SUPABASE_TOKEN_{function.upper()}"
     if not os.environ.get(name):
         raise SettingsError(f"the environment lacks or garbles: {name} (missing)")
-    return cast("FunctionSettings", _read(FunctionSettings, name)())
+    try:
+        return cast("FunctionSettings", _read(FunctionSettings, name)())
+    except SettingsError as error:
+        # The field is the same for all functions; whoever mends it looks for the variable.
+        raise SettingsError(str(error).replace("SUPABASE_FUNCTION_TOKEN", name)) from None
 
 
 class UserSettings(Settings):

@@ -44,14 +44,14 @@ class KeySet:
         self._tried_at = float("-inf")
 
     def key(self, key_id: str) -> jwt.PyJWK | None:
-        """The key of that id, None when the project has none. Raises Problem when the keys can't be had."""
+        """The key of that id, None when the project has none. Raises Problem when the keys were never to be had."""
         with self._lock:
             now = time.monotonic()
             stale = now - self._fetched_at > KEYS_LIVE_SECONDS
             if (stale or key_id not in self._keys) and now - self._tried_at > REFETCH_PAUSE_SECONDS:
                 self._tried_at = now
                 self._fetch(now)
-            if not self._keys:
+            if self._fetched_at == float("-inf"):
                 raise Problem("database_unavailable", "The keys that sign tokens cannot be read.")
             return self._keys.get(key_id)
 
@@ -59,9 +59,12 @@ class KeySet:
         try:
             answer = httpx.get(self._url, timeout=FETCH_TIMEOUT_SECONDS)
             answer.raise_for_status()
-            keys = jwt.PyJWKSet.from_dict(answer.json()).keys
-        except (httpx.HTTPError, jwt.PyJWTError, ValueError, AttributeError, RecursionError):
-            return  # the keys we have go on being good; without any, key() says so
+            document = answer.json()
+            # A project that signs with a shared secret publishes no key (https://supabase.com/docs/guides/auth/signing-keys):
+            # an answer like any other, by which a token with a key id is forged. PyJWT takes it for a broken one.
+            keys = jwt.PyJWKSet.from_dict(document).keys if document["keys"] != [] else []
+        except (httpx.HTTPError, jwt.PyJWTError, ValueError, AttributeError, LookupError, TypeError, RecursionError):
+            return  # the keys we have go on being good; if there were never any, key() says so
         self._keys = {key.key_id: key for key in keys if key.key_id}
         self._fetched_at = now
 

@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from functions.shared import logs
 from functions.shared.clock import Deadline
@@ -295,5 +295,12 @@ def _problem(problem: Problem, request_id: str) -> Response:
 async def _http_exception(request: Request, exception: Exception) -> Response:
     status = exception.status_code if isinstance(exception, HTTPException) else 500
     code = {404: "not_found", 405: "method_not_allowed"}.get(status, "internal_error")
-    headers = dict(exception.headers or {}) if isinstance(exception, HTTPException) else {}
+    headers = {"Allow": ", ".join(_methods_of(request))} if status == 405 else {}
     return _problem(Problem(code, headers=headers), _request_id(request))
+
+
+def _methods_of(request: Request) -> list[str]:
+    """All methods of a path, as RFC 9110 section 10.2.1 wants them; Starlette names those of one route only."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    fitting = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in fitting for method in route.methods or ()})

@@ -103,7 +103,7 @@ def test_a_page_may_be_ordered_by_other_fields() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"limit": "0"}, {"limit": "101"}, {"limit": "ten"}, {"cursor": "x" * 301}, {"page": "2"}]
+    "values", [{"limit": "0"}, {"limit": "101"}, {"limit": "ten"}, {"cursor": "x" * 301}, {"cursor": ""}, {"page": "2"}]
 )
 def test_a_list_s_query_is_bounded(values: dict[str, str]) -> None:
     with pytest.raises(ValidationError):

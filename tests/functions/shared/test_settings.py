@@ -111,6 +111,13 @@ def test_a_function_has_a_token_of_its_own(environment: SetEnvironment) -> None:
     assert not [secret for secret in SECRETS if secret in f"{settings!r} {settings}"]
 
 
+def test_a_function_s_token_is_named_as_its_variable_is(environment: SetEnvironment) -> None:
+    environment(**COMPLETE | {"SUPABASE_TOKEN_WEBHOOK": "short"})
+    with pytest.raises(SettingsError, match=r"SUPABASE_TOKEN_WEBHOOK \(too_short\)") as raised:
+        function_settings("webhook")
+    assert "FUNCTION_TOKEN" not in str(raised.value)
+
+
 @pytest.mark.parametrize("token", [None, "", "s3cr3t"])
 def test_a_function_without_a_token_is_refused(environment: SetEnvironment, token: str | None) -> None:
     environment(**COMPLETE | {"SUPABASE_TOKEN_WEBHOOK": token})

@@ -485,6 +485,18 @@ def test_without_keys_nobody_is_judged_and_the_keys_are_asked_for_again(
     assert tokens.verify(token).user_id == USER
 
 
+def test_a_project_that_publishes_no_key_signs_with_none(server: KeyServer) -> None:
+    """One that still signs with the legacy secret: a token with a key id is forged, and coming back does not help."""
+    keys, server.keys = server.keys, []
+    token = es256(claims(server))
+    refused(token)
+    refused(token)
+    assert len(server.paths) == 1
+    server.keys = keys
+    server.let_time_pass(tokens.REFETCH_PAUSE_SECONDS + 1)
+    assert tokens.verify(token).user_id == USER
+
+
 def test_a_key_server_that_is_not_there_is_an_outage(server: KeyServer, environment: SetEnvironment) -> None:
     token = es256(claims(server, iss="http://127.0.0.1:9/auth/v1"))
     environment(SUPABASE_URL="http://127.0.0.1:9")

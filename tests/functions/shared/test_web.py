@@ -349,6 +349,16 @@ def test_a_method_that_is_not_known_is_a_problem_that_names_those_that_are() -> 
     assert header(response, "allow") == "POST"
 
 
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [("/things", "GET, HEAD, PATCH, POST"), ("/things/1", "DELETE, GET, HEAD"), ("/things/1/refuse", "POST")],
+)
+def test_all_methods_of_a_path_are_named(path: str, methods: str) -> None:
+    response = send("PUT", path, b"{}")
+    problem(response, "method_not_allowed")
+    assert header(response, "allow") == methods
+
+
 def test_a_problem_is_told_with_all_that_it_says() -> None:
     response = send("POST", "/things/1/refuse")
     document = problem(response, "over_budget")

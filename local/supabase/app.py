@@ -143,7 +143,7 @@ class CorsMiddleware:
         async def allowing(message: dict[str, object]) -> None:
             if message["type"] == "http.response.start":
                 extra = [(name.encode(), value.encode()) for name, value in _CORS_HEADERS.items()]
-                message = {**message, "headers": [*message.get("headers", ()), *extra]}  # type: ignore[misc]  # a list
+                message = {**message, "headers": [*message.get("headers", ()), *extra]}  # type: ignore[misc]  # its type leaves headers open
             await send(message)
 
         await self._app(scope, receive, allowing)  # type: ignore[arg-type]  # a dict is a mutable mapping

@@ -197,7 +197,7 @@ class Auth:
 
 def _find(connection: Connection[Any], condition: str, value: object) -> DictRow | None:
     with connection.cursor(row_factory=dict_row) as cursor:
-        query = f"select {_USER_COLUMNS} from auth.users where {condition} and deleted_at is null"  # noqa: S608  # ours
+        query = f"select {_USER_COLUMNS} from auth.users where {condition} and deleted_at is null"  # noqa: S608  # columns and condition are ours
         return cursor.execute(query.encode(), [value]).fetchone()
 
 

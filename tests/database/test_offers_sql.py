@@ -56,7 +56,7 @@ def test_a_booked_offer_changes_for_nobody(books: Books, change: str) -> None:
     before = books.row("offers", offer_id)
 
     with pytest.raises((errors.CheckViolation, errors.ForeignKeyViolation)):
-        books.db.execute(f"update public.offers set {change} where id = %s".encode(), [offer_id])  # noqa: S608  # ours
+        books.db.execute(f"update public.offers set {change} where id = %s".encode(), [offer_id])  # noqa: S608  # the changes stand above
 
     assert books.row("offers", offer_id) == before
 

@@ -8,7 +8,7 @@ import pytest
 from tests.support.aftermath import RELEASED, RESERVED, SPENT, Books, Reconcile, Wire, books, column
 from tests.support.http import ok, refused
 from tests.support.story import Scene
-from tests.support.travellers import Json, Traveller, in_time
+from tests.support.travellers import Json, in_time
 from tests.support.waiting import until
 
 CREATE = "/v1/payment_intents$"
@@ -380,11 +380,8 @@ def test_a_refund_that_fails_later_takes_the_budget_again(scene: Scene) -> None:
     ) == ("failed",)
 
 
-def test_a_refund_that_fails_after_its_place_was_taken_is_still_recorded(
-    scene: Scene, unlucky: Traveller, reconcile: Reconcile
-) -> None:
+def test_a_refund_that_fails_after_its_place_was_taken_is_still_recorded(scene: Scene, reconcile: Reconcile) -> None:
     """The books are true before they are within the limits: three bookings stand, although two were allowed."""
-    scene.traveller = unlucky
     scene.set_up(max_bookings=2, budget_minor=24_000)
     scene.charge()
     made = ok(refund(scene))

@@ -25,7 +25,7 @@ having
   c.bookings_confirmed <> count(*) filter (where b.status = 'confirmed')
   or c.bookings_in_flight
     <> count(*) filter (where b.status in ('charging', 'requires_action', 'retry_scheduled', 'authorized'))
-  or c.bookings_confirmed + c.bookings_in_flight > c.max_bookings
+  or c.bookings_confirmed + c.bookings_in_flight > c.max_bookings + c.bookings_restored
 """
 _PRICE = """
 select b.id from public.bookings as b inner join public.offers as o on b.offer_id = o.id
@@ -37,6 +37,16 @@ from public.bookings as b
 where b.user_id = %s and b.status in ('confirmed', 'failed', 'cancelled') and 1 <> (
   select count(*) from public.notifications as n where n.booking_id = b.id and n.kind = 'booking_' || b.status
 )
+"""
+_BOOKINGS = """
+select
+  b.id, b.status::text, b.amount_minor, b.currency, b.stripe_payment_intent_id,
+  (
+    select coalesce(sum(r.amount_minor), 0) from public.refunds as r
+    where r.booking_id = b.id and r.status in ('requested', 'pending', 'succeeded')
+  )
+from public.bookings as b
+where b.user_id = %s
 """
 
 
@@ -58,22 +68,19 @@ def _at_stripe(traveller: Traveller) -> list[str]:
     if not customers:
         return []
     ours = {
-        str(intent): (str(booking), status, amount, currency)
-        for booking, status, amount, currency, intent in traveller.rows(
-            "select id, status::text, amount_minor, currency, stripe_payment_intent_id "
-            "from public.bookings where user_id = %s",
-            traveller.id,
-        )
+        str(intent): (str(booking), status, amount, currency, int(given_back))
+        for booking, status, amount, currency, intent, given_back in traveller.rows(_BOOKINGS, traveller.id)
     }
     found = []
     seen: dict[str, str] = {}
     for intent in traveller.stripe.intents(str(customers[0][0])):
-        booking, status, amount, currency = ours.get(intent["id"], (None, None, None, None))
+        booking, status, amount, currency, given_back = ours.get(intent["id"], (None, None, None, None, 0))
         named = intent["metadata"]["booking_id"]
         if seen.setdefault(named, intent["id"]) != intent["id"]:
             found.append(f"two PaymentIntents of booking {named}")
         if intent["status"] == "succeeded":
-            if status not in ("confirmed", "refunded"):
+            is_late_and_refunded = status in ("failed", "cancelled") and given_back == intent["amount_received"]
+            if status not in ("confirmed", "refunded") and not is_late_and_refunded:
                 found.append(f"{intent['id']} succeeded, its booking {named} is {status}")
             if (amount, currency) != (intent["amount"], intent["currency"]):
                 found.append(f"{intent['id']} is not of its booking's amount")

@@ -1,10 +1,7 @@
 """Fixtures for payments end to end: reconcile, the cardholder's browser, the webhooks in the test's own hands."""
 
 from collections.abc import Iterator
-from uuid import uuid4
 
-import httpx
-import psycopg
 import pytest
 
 from local.stack import LocalStack
@@ -16,7 +13,7 @@ from tests.support.stripe_side import StripeSide, WebhookSender
 from tests.support.supabase_side import SupabaseSide
 from tests.support.travellers import Traveller
 
-__all__ = ["page", "reconcile", "scene", "unlucky", "wire"]
+__all__ = ["page", "reconcile", "scene", "wire"]
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +33,6 @@ def page(stack: LocalStack) -> Page:
 def wire(stripe_side: StripeSide, webhook: WebhookSender) -> Wire:
     """The webhooks, in the test's hands."""
     return Wire(stripe_side, webhook)
-
-
-@pytest.fixture
-def unlucky(
-    stack: LocalStack, http: httpx.Client, machine: Caller, stripe_side: StripeSide, stack_db: psycopg.Connection
-) -> Traveller:
-    """A traveller to whom happens what the invariants call a breach until it has been made good."""
-    user = stack.users.create(f"user-{uuid4().hex[:12]}@example.com")
-    return Traveller(user, Caller(http, token=user.access_token), machine, stripe_side, stack_db)
 
 
 @pytest.fixture

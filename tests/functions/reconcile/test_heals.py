@@ -251,26 +251,25 @@ def test_a_payment_whose_bank_was_slow_and_whose_event_was_lost_is_asked_for(
 
 
 def test_money_that_reached_a_dead_booking_is_given_back(
-    unlucky: Traveller, wire: Wire, tamper: Tamper, reconcile: Reconcile
+    carded: Traveller, wire: Wire, tamper: Tamper, reconcile: Reconcile
 ) -> None:
     """The request was held up for more than a day, long after we had looked for it in vain; its webhook is lost too."""
-    unlucky.save_card()
-    booking = lose_the_answer(unlucky, wire, BEFORE_THE_EFFECT)
+    booking = lose_the_answer(carded, wire, BEFORE_THE_EFFECT)
     age(tamper, booking, "25 hours")
     reconcile.due(booking)
-    assert unlucky.booking(booking)["status"] == "failed"
-    card = ok(unlucky.api.get("/payment-methods"))["data"][0]
+    assert carded.booking(booking)["status"] == "failed"
+    card = ok(carded.api.get("/payment-methods"))["data"][0]
     with wire.cut():
-        unlucky.stripe.sdk.v1.payment_intents.create(
+        carded.stripe.sdk.v1.payment_intents.create(
             {
                 "amount": 12_000,
                 "currency": "eur",
-                "customer": unlucky.customer_id,
-                "payment_method": unlucky.stripe_id(card),
+                "customer": carded.customer_id,
+                "payment_method": carded.stripe_id(card),
                 "allowed_payment_method_types": ["card"],
                 "confirm": True,
                 "off_session": True,
-                "metadata": {"booking_id": booking["id"], "user_id": unlucky.id},
+                "metadata": {"booking_id": booking["id"], "user_id": carded.id},
             }
         )
 
@@ -281,14 +280,14 @@ def test_money_that_reached_a_dead_booking_is_given_back(
     (line,) = reconcile.due(booking)
 
     assert (line["what"], line["step"]) == ("to_be_refunded", "refund")
-    unlucky.stripe.flush()
-    ended = books(unlucky, booking)
+    carded.stripe.flush()
+    ended = books(carded, booking)
     assert (ended.booking, ended.reserved_and_spent, ended.incidents) == ("failed", (0, 0), ("late_success",))
-    (charge,) = unlucky.stripe.taken(unlucky.customer_id)
+    (charge,) = carded.stripe.taken(carded.customer_id)
     assert charge["refunded"]
 
     reconcile()  # brings the payment's own events, which were lost so far
-    assert books(unlucky, booking) == ended
+    assert books(carded, booking) == ended
     assert ended.attempts == ("voided", "succeeded")
 
 

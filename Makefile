@@ -8,7 +8,7 @@ PY     := .venv/bin/python
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup stack demo test lint format types migrate migrate-status function-tokens reconcile doctor audit audit-verify user-export user-erase bench-cold reset-local clean
+.PHONY: help setup stack demo test faults-process lint format types migrate migrate-status function-tokens reconcile doctor audit audit-verify user-export user-erase bench-cold reset-local clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -24,6 +24,9 @@ demo: setup ## Play one auto-booking from saved card to confirmed booking, and e
 
 test: setup ## Lint, types and every test; ARGS="tests/local -k gateway" narrows the tests
 	@exec $(PY) -m local.check --workers $(WORKERS) -- $(ARGS)
+
+faults-process: setup ## Kill Postgres, gateway and queue under load for MINUTES=1, then show that nothing was lost
+	@exec $(PY) -m local.faults.process --minutes $(or $(MINUTES),1) $(if $(SEED),--seed $(SEED))
 
 lint: setup ## ruff and sqlfluff, changing nothing
 	@exec $(PY) -m local.check --only lint

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import psycopg
 
@@ -100,7 +101,7 @@ class LocalStack:
 
     def __init__(self, options: StackOptions) -> None:
         self._options = options
-        self._ports = options.ports or {}
+        self._ports = dict(options.ports or {})
         self._cleanup = ExitStack()
         self.keys = Keys()
         self.children: dict[str, Child] = {}
@@ -172,6 +173,22 @@ class LocalStack:
             "logs": str(self.state / "log"),
         }
 
+    def restart(self, name: str) -> None:
+        """Start the gateway or the queue again, by its module's name, where it was, after it was killed.
+
+        The queue comes back empty: its messages were in the memory of the process.
+        """
+        self.children.pop(name).stop()
+        if name == "local.gateway":
+            with gateway.listen(self._ports["api"]) as listener:
+                self._launch_gateway(listener.fileno())
+                self.children[name].tell(self.environment)
+                self.children[name].announced()
+        else:
+            self._launch_queue()
+            self.children[name].tell(self.environment)
+            self.children[name].announced()
+
     def stop(self) -> None:
         """End everything, senders first. Calling it again does nothing."""
         ended = [self.children.pop(name) for name in _STOP_ORDER if name in self.children]
@@ -188,8 +205,11 @@ class LocalStack:
     def _start(self, database_url: str | None) -> None:
         hosted = None if database_url else HostedSupabase.from_environment()
         listener = self._cleanup.enter_context(gateway.listen(self._ports.get("api", 0)))
-        self.api_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        self._launch_what_needs_no_database(listener.fileno())
+        self._ports["api"] = listener.getsockname()[1]
+        self.api_url = f"http://127.0.0.1:{self._ports['api']}"
+        self._launch_gateway(listener.fileno())
+        self._launch_queue()
+        self._launch_stripe()
         if hosted is None:
             self.supabase = self._launch_supabase(database_url or self._make_database())
         else:
@@ -199,6 +219,7 @@ class LocalStack:
         self.stripe_url = self.children["local.stripe"].announced()["url"]
         queue = self.children["local.queue"].announced()
         self.queue_url, self.queue_endpoint = queue["queue_url"], queue["url"]
+        self._ports["queue"] = urlsplit(self.queue_endpoint).port or 0
         self.environment = function_environment(
             self.keys,
             supabase=self.supabase,
@@ -227,9 +248,10 @@ class LocalStack:
         self.children[module] = child
         return child
 
-    def _launch_what_needs_no_database(self, listener: int) -> None:
-        control = ("--control",) if self._options.control else ()
+    def _launch_gateway(self, listener: int) -> None:
         self._launch("local.gateway", "--fd", str(listener), "--settings-from-stdin", pass_fds=(listener,))
+
+    def _launch_queue(self) -> None:
         self._launch(
             "local.queue",
             *("--consumer", _CONSUMER, "--settings-from-stdin"),
@@ -237,6 +259,9 @@ class LocalStack:
             *(("--reconcile-every", str(every)) if (every := self._options.reconcile_every_seconds) else ()),
             *("--visibility-timeout", str(self._options.queue_visibility_timeout_seconds)),
         )
+
+    def _launch_stripe(self) -> None:
+        control = ("--control",) if self._options.control else ()
         self._launch(
             "local.stripe",
             *("--secret-key", self.keys.stripe_secret, "--publishable-key", self.keys.stripe_publishable),

@@ -62,6 +62,7 @@ class Target:
             del os.environ[name]
         os.environ.update(self.values)
         os.environ.setdefault("LOG_LEVEL", "CRITICAL")
+        os.environ.setdefault("AUTOBOOK_METRICS", "off")  # what is done by hand is no work of the functions
 
 
 def is_ours(name: str) -> bool:

@@ -17,7 +17,7 @@ from functions.campaigns.schemas import (
     Stopped,
     Timeline,
 )
-from functions.shared import auth, database
+from functions.shared import auth, database, metrics
 from functions.shared.database import Database
 from functions.shared.paging import ListQuery, decode_cursor, list_newest_first, page, uuid_of
 from functions.shared.problems import Problem
@@ -34,6 +34,7 @@ api.needs(partial(function_settings, "campaigns"))
 
 
 @api.operation("POST", "/campaigns", who="user", body=NewCampaign, answers={201: CampaignView, 409: ProblemDocument})
+@metrics.success("CampaignCreation")
 def create(call: Call[NewCampaign, NoQuery]) -> Answer:
     """Open a campaign. The same Idempotency-Key with the same body gives the same campaign."""
     rows = _of_caller(call)

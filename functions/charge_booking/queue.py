@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from functions.charge_booking.schemas import ChargeRequest
-from functions.shared import charging, database, logs
+from functions.shared import charging, database, logs, metrics
 from functions.shared.clock import Deadline
 from functions.shared.problems import Problem
 from functions.shared.states import BookingStatus
@@ -23,7 +23,8 @@ def handle_records(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """
     logs.set_up()
     deadline = Deadline.of_lambda(context)
-    failed = [record["messageId"] for record in event["Records"] if not _handled(record, deadline)]
+    with metrics.invocation("charge-queue"):
+        failed = [record["messageId"] for record in event["Records"] if not _handled(record, deadline)]
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
@@ -50,6 +51,7 @@ def _handled(record: dict[str, Any], deadline: Deadline) -> bool:
             return False
         except Exception:  # noqa: BLE001 - one bad message must not send the whole batch again
             logs.logger.exception("unexpected error")
+            metrics.add("ServerErrors")
             return False
     # A charge whose outcome nobody knows yet is delivered again, and then asked for under its own key.
     return bool(charged["result"] == "refused" or charged["booking"]["status"] != BookingStatus.CHARGING)

@@ -18,7 +18,7 @@ from functions.notify import mail, templates
 from functions.notify.mail import Outcome
 from functions.notify.notice import Notice
 from functions.notify.settings import NotifySettings
-from functions.shared import database, logs
+from functions.shared import database, logs, metrics
 from functions.shared.clock import Deadline
 from functions.shared.database import Database, DatabaseUnavailable
 from functions.shared.settings import read
@@ -39,12 +39,14 @@ def notify(_event: dict[str, Any], context: Any) -> dict[str, int]:
     counts the failure: what is owed is still owed in a minute.
     """
     logs.set_up()
-    mail.get_ready()
     deadline = Deadline.of_lambda(context)
     request_id = str(getattr(context, "aws_request_id", None) or uuid4().hex)
-    with logs.bound(request_id=request_id):
+    with logs.bound(request_id=request_id), metrics.invocation("notify"):
+        mail.get_ready()
         counts = _send_due(database.as_function("notify", request_id), deadline)
         logs.log(logging.INFO, "notifications", **counts)
+        metrics.add("NotificationsSent", counts.get("sent", 0))
+        metrics.add("NotificationsFailed", sum(counts.values()) - counts.get("sent", 0) - counts.get("released", 0))
     return counts
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from functions.shared import charging
+from functions.shared import charging, metrics
 from functions.shared.charge_queue import send_charges
 from functions.shared.clock import Deadline
 from functions.shared.database import Database
@@ -68,6 +68,8 @@ def send_waiting_matches(run: Run) -> list[Line]:
 def reapply_failed_events(run: Run) -> list[Line]:
     """Apply stored events that failed, and do what is due after them."""
     results: list[Line] = run.database.call("reapply_events", p_apply=run.apply, p_limit=CHUNK)
+    for result in results:
+        metrics.payment_settled(result["result"])
     return [{"what": "event_had_failed"} | result for result in results]
 
 
@@ -119,13 +121,16 @@ def compare_payments(run: Run) -> list[Line]:
             break
         for payment in run.database.call("unsettled_payments", p_payments=payments):
             if not payment["is_known"]:
+                metrics.add("InvariantBreaches")
                 lines += _breaches(
                     run, [{"breach": "payment_without_booking", "subject": payment["payment_intent_id"]}]
                 )
                 continue
             line = {"what": "payment_unsettled", "booking_id": payment["booking_id"]}
             if run.apply:
-                line["result"] = run.database.call("settle_payment", p_facts=payment)["result"]
+                settled = run.database.call("settle_payment", p_facts=payment)
+                metrics.payment_settled(settled["result"])
+                line["result"] = settled["result"]
             lines.append(line)
     return lines
 
@@ -153,7 +158,33 @@ def warn_of_expiring_cards(run: Run) -> list[Line]:
 
 def check_invariants(run: Run) -> list[Line]:
     """Look for breaches of the invariants, and report each as an incident."""
-    return _breaches(run, run.database.call("invariant_breaches"))
+    breaches = run.database.call("invariant_breaches")
+    metrics.add("InvariantBreaches", len(breaches))
+    return _breaches(run, breaches)
+
+
+GAUGES = {
+    "UnsettledAttempts": "unsettled_attempts",
+    "OldestUnsettledAttemptAge": "oldest_unsettled_attempt_age_seconds",
+    "OldestDueBookingAge": "oldest_due_booking_age_seconds",
+    "OldestWaitingMatchAge": "oldest_waiting_match_age_seconds",
+    "OldestFailedEventAge": "oldest_failed_event_age_seconds",
+    "NotificationLag": "notification_lag_seconds",
+    "UnresolvedIncidents": "unresolved_incidents",
+    "AutoBookingLatencyP95": "auto_booking_latency_p95_ms",
+}
+"""Metric -> the number of `public.operational_numbers` that it shows."""
+NUMBERS_WINDOW_SECONDS = 900
+"""Of what is over (a latency) the last quarter of an hour counts: three runs, so that one lost run loses nothing."""
+
+
+def show_numbers(run: Run) -> list[Line]:
+    """Tell CloudWatch how things stand. What did not happen in the window has no number, and is not told."""
+    numbers = run.database.call("operational_numbers", p_window_seconds=NUMBERS_WINDOW_SECONDS)
+    for metric, number in GAUGES.items():
+        if numbers[number] is not None:
+            metrics.add(metric, numbers[number])
+    return []
 
 
 def _breaches(run: Run, breaches: list[Line]) -> list[Line]:
@@ -172,8 +203,9 @@ JOBS: dict[str, Callable[[Run], list[Line]]] = {
     "campaigns": expire_campaigns,
     "cards": warn_of_expiring_cards,
     "invariants": check_invariants,
+    "numbers": show_numbers,
 }
-"""In this order: news from Stripe first, so that less has to be asked for; the check last."""
+"""In this order: news from Stripe first, so that less has to be asked for; the check and the numbers last."""
 
 
 def _chunks(items: Iterable[Line]) -> Iterator[list[Line]]:

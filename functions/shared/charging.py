@@ -8,6 +8,7 @@ import logging
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from functions.shared import metrics
 from functions.shared.clock import Deadline
 from functions.shared.database import Database, DatabaseUnavailable
 from functions.shared.logs import log
@@ -88,6 +89,7 @@ def take_steps(database: Database, gateway: StripeGateway, deadline: Deadline, s
             result=settled["result"],
         )
         booking = settled.get("booking") or booking
+        metrics.payment_settled(settled["result"], (booking or {}).get("status"), step=step["do"])
         if settled.get("next") == step:
             break  # Stripe won't do it now (a payment that is processing can't be cancelled): reconcile asks again
         step = settled.get("next") or {"do": "nothing"}

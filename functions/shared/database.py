@@ -15,6 +15,7 @@ import httpx
 from postgrest import SyncPostgrestClient
 from postgrest.exceptions import APIError
 
+from functions.shared import metrics
 from functions.shared.logs import log
 from functions.shared.problems import CATALOGUE, Problem
 from functions.shared.settings import SupabaseSettings, UserSettings, function_settings, read
@@ -58,6 +59,7 @@ class DatabaseUnavailable(Problem):
 
     def __init__(self) -> None:
         super().__init__("database_unavailable", headers={"Retry-After": "5"})
+        metrics.add("DatabaseUnavailable")
 
 
 class Database:

@@ -7,6 +7,7 @@ amounts in minor units, statuses and codes only.
 from datetime import UTC, datetime
 from typing import Any
 
+from functions.shared import metrics
 from functions.shared.declines import Decline, classify
 from functions.shared.logs import WARNING, log
 
@@ -118,6 +119,7 @@ def card_facts(method: Facts) -> Facts | None:
 
 def _facts_of(decline: Decline) -> Facts:
     if not decline.is_known:
+        metrics.add("UnknownDeclineCodes")
         log(WARNING, "a decline code that no table knows", decline_code=decline.code, unknown=decline.unknown_codes)
     facts: Facts = {
         "code": decline.code,

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
+from functions.shared import metrics
 from functions.shared.logs import log
 from functions.shared.problems import Problem
 from functions.shared.settings import StripeSettings, read
@@ -388,6 +389,10 @@ def _paged(first_page: Callable[[], stripe.ListObject[Any]]) -> Iterator[Facts]:
 
 def _log_stripe_error(error: stripe.StripeError) -> None:
     """Status, code and Stripe's request id tell all that its dashboard needs; the message may quote a request."""
+    if error.http_status == 429:
+        metrics.add("StripeRateLimits")
+    elif error.http_status is None or error.http_status >= 500:
+        metrics.add("StripeUnavailable")
     log(
         logging.INFO if isinstance(error, stripe.CardError) else logging.WARNING,
         "Stripe answered with an error",

@@ -7,7 +7,7 @@ from functools import partial
 
 from pydantic import BaseModel
 
-from functions.shared import charging, database, logs
+from functions.shared import charging, database, logs, metrics
 from functions.shared.problems import Problem
 from functions.shared.schemas import ProblemDocument
 from functions.shared.settings import StripeSettings, WebhookSettings, function_settings, read
@@ -33,6 +33,7 @@ class Receipt(BaseModel):
 
 
 @api.operation("POST", "/webhook", who="stripe", answers={200: Receipt, 400: ProblemDocument, 503: ProblemDocument})
+@metrics.timed("WebhookProcessing")
 def webhook(call: Call[None, NoQuery]) -> Answer:
     """Take one event."""
     event = _verified(call)

@@ -105,8 +105,10 @@ export_user(uuid)                                                    | definer s
 finish_detach(text) |
     definer autobook_payment_methods autobook_reconcile
 ingest_offers(jsonb)                                                 | definer autobook_offers
-invariant_breaches()                                                 | definer autobook_reconcile
+invariant_breaches()                                                 | definer autobook_reconcile service_role
 move_campaign(uuid,text)                                             | definer authenticated
+operational_numbers(integer)                                         | definer autobook_reconcile service_role
+operational_series(integer,integer)                                  | definer service_role
 reapply_events(boolean,integer)                                      | definer autobook_reconcile
 receive_event(jsonb) |
     definer autobook_reconcile autobook_webhook
@@ -125,6 +127,7 @@ unsettled_payments(jsonb)                                            | definer a
 waiting_matches(integer)                                             | definer autobook_reconcile
 warn_of_expiring_cards(boolean)                                      | definer autobook_reconcile
 internal.actor()                                                     | invoker -
+internal.age_seconds(timestamp with time zone)                       | invoker -
 internal.apply_early_events(text)                                    | invoker -
 internal.apply_event(text,jsonb)                                     | invoker -
 internal.apply_ledger_entry()                                        | invoker -
@@ -147,6 +150,8 @@ internal.confirm_booking(bookings,attempts,jsonb)                    | invoker -
 internal.count_bookings()                                            | invoker -
 internal.count_refund(bookings,refunds,ledger_kind)                  | invoker -
 internal.dispute_rank(text)                                          | invoker -
+internal.due_since()                                                 | invoker -
+internal.ended_payments(timestamp with time zone)                    | invoker -
 internal.end_attempt(uuid,attempt_status,jsonb)                      | invoker -
 internal.end_dispute(bookings,jsonb)                                 | invoker -
 internal.enrich_attempt(jsonb)                                       | invoker -
@@ -202,6 +207,7 @@ internal.settle_refusal(bookings,attempts,jsonb,uuid)                | invoker -
 internal.settle_review(jsonb)                                        | invoker -
 internal.settle_setup_intent(jsonb)                                  | invoker -
 internal.start_attempt(bookings,uuid)                                | invoker -
+internal.time_event()                                                | invoker -
 internal.touch_updated_at()                                          | invoker -
 internal.try_event(text,jsonb)                                       | invoker -
 internal.velocity_exceeded(uuid,uuid)                                | invoker -

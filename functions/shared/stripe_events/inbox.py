@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from functions.shared import metrics
 from functions.shared.database import Database
 from functions.shared.settings import StripeSettings, read
 from functions.shared.stripe_events.event import Event
@@ -16,6 +17,10 @@ def receive(database: Database, event: Event) -> dict[str, Any]:
     Raises Problem: 503 when the database or, for a saved card, Stripe cannot be reached; nothing is stored then.
     """
     received: dict[str, Any] = database.call("receive_event", p_event=_to_store(event))
+    if received["status"] == "failed":
+        metrics.add("EventsNotApplied")
+    elif not received["duplicate"] and event.type.startswith("payment_intent."):
+        metrics.payment_settled(received["result"])
     return received
 
 

@@ -102,6 +102,7 @@ EVERY_JOB = {
     "campaigns": {"campaign_expired"},
     "cards": {"card_expiring"},
     "invariants": set(),
+    "numbers": set(),
 }
 
 

@@ -155,7 +155,7 @@ def documents(function: str, values: dict[str, list[Value]]) -> list[str]:
                 "Timestamp": int(time.time() * 1000),
                 "CloudWatchMetrics": [directive for directive in directives if directive["Metrics"]],
             },
-            "Stage": os.environ.get("AUTOBOOK_STAGE") or "local",
+            "Stage": os.environ.get("STAGE") or "local",
             "Function": function,
             **{name: noted[0] if len(noted) == 1 else noted for name, noted in part.items()},
         }

@@ -67,7 +67,7 @@ def valid(document: Json) -> bool:
 
 
 def test_a_line_is_what_cloudwatch_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AUTOBOOK_STAGE", "prod")
+    monkeypatch.setenv("STAGE", "prod")
     values: dict[str, list[metrics.Value]] = {name: [1] for name in METRICS}
     values["PaymentSuccess"] = [1, 0, 1]
     (line,) = metrics.documents("webhook", values)

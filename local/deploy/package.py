@@ -228,9 +228,13 @@ def _cached(name: str) -> str:
 def _compile(site: Path, platform: Platform) -> None:
     if platform.python != sys.version_info[:2]:
         raise PackagingError(f"bytecode for Python {platform.python} needs that Python, and this is {sys.version}")
+    done, wanted = site / ".compiled", site.joinpath(".stamp").read_text("utf-8")
+    if done.is_file() and done.read_text("utf-8") == wanted:
+        return
     # Unchecked: nobody changes a file below /var/task, and with no time stamp the same source gives the same bytes.
     mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
     compileall.compile_dir(site, quiet=2, stripdir=str(site), invalidation_mode=mode, workers=1)
+    done.write_text(wanted, "utf-8")
 
 
 def _compiled(source: Path, name: str) -> bytes:

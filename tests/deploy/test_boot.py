@@ -137,7 +137,6 @@ def without(archive: Path, prefix: str, target: Path) -> Path:
     [
         ("offers", "boto3/", "No module named 'boto3'"),
         ("notify", "functions/notify/mail.py", "mail"),
-        ("charge-queue", "pydantic_core/", "pydantic_core"),
     ],
 )
 def test_a_zip_that_lacks_something_does_not_come_up(

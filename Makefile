@@ -9,6 +9,7 @@ WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup stack demo test faults-process lint format types migrate migrate-status function-tokens reconcile doctor audit audit-verify user-export user-erase bench-cold reset-local clean
+.PHONY: package
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -63,6 +64,9 @@ user-export: setup ## Print all that is held of a person: PERSON=<uuid>
 
 user-erase: setup ## Clear what identifies a person, keeping the accounts: PERSON=<uuid> YES=1
 	@exec $(PY) -m local.cli erase $(PERSON) $(if $(YES),--yes) $(if $(LIVE),--live)
+
+package: setup ## Make build/lambda/<function>.zip: each function's own code and dependencies, the same bytes each time
+	@exec $(PY) -m local.deploy.package
 
 bench-cold: setup ## Import time of the handlers beside a bare fastapi + mangum + supabase + stripe function
 	@exec $(PY) -m local.bench_cold

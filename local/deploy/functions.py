@@ -7,6 +7,7 @@ import ast
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -81,7 +82,7 @@ def contents(function: Function, root: Path = ROOT) -> Contents:
             raise FileNotFoundError(f"{name} is no module below {root}")
         modules[name] = file
         pending += _parents(name)
-        for wanted in _imports(ast.parse(file.read_text("utf-8"))):
+        for wanted in _imported_by(file.read_text("utf-8")):
             top = wanted[0].partition(".")[0]
             if top == "functions":
                 pending += [found for candidate in wanted if (found := _module(candidate, root))]
@@ -113,6 +114,11 @@ def _module(name: str, root: Path) -> str | None:
 def _parents(name: str) -> list[str]:
     parts = name.split(".")
     return [".".join(parts[:length]) for length in range(1, len(parts))]
+
+
+@cache
+def _imported_by(source: str) -> tuple[tuple[str, ...], ...]:
+    return tuple(_imports(ast.parse(source)))
 
 
 def _imports(tree: ast.AST) -> Iterator[tuple[str, ...]]:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -152,6 +152,7 @@ class Installed:
         return marker is None or Marker(marker).evaluate({**environment})
 
 
+@cache
 def _lock() -> dict[str, Any]:
     return tomllib.loads((ROOT / "uv.lock").read_text("utf-8"))
 

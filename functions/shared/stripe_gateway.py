@@ -296,7 +296,9 @@ def _gateway(settings: StripeSettings) -> StripeGateway:
     client = stripe.StripeClient(
         settings.stripe_secret_key.get_secret_value(),
         base_addresses={"api": settings.stripe_api_base},
-        http_client=surroundings().stripe_http_client(settings.stripe_timeout_seconds),
+        # httpx is here already for the database; `requests`, the SDK's own choice, would be imported beside it.
+        http_client=surroundings().stripe_http_client(settings.stripe_timeout_seconds)
+        or stripe.HTTPXClient(timeout=settings.stripe_timeout_seconds, allow_sync_methods=True),
         # One call, one answer: repeating is the protocol's work, which knows the deadline and the row.
         max_network_retries=0,
     )

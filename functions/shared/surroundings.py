@@ -33,14 +33,12 @@ class Surroundings:
         """What carries requests to Supabase; None is httpx's own."""
         return None
 
-    def stripe_http_client(self, timeout_seconds: float) -> stripe.HTTPClient:
-        """What carries requests to Stripe.
+    def stripe_http_client(self, _timeout_seconds: float) -> stripe.HTTPClient | None:
+        """What carries requests to Stripe; None is the gateway's own.
 
-        httpx is here already for the database; `requests`, the SDK's own choice, would be imported beside it.
+        It is not made here: this module is in every function, and the SDK is not.
         """
-        from functions.shared.stripe_sdk import stripe
-
-        return stripe.HTTPXClient(timeout=timeout_seconds, allow_sync_methods=True)
+        return None
 
 
 _current = Surroundings()

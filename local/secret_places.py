@@ -7,6 +7,7 @@ the functions go on taking the old one while it is rotated.
 
 import json
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ class NoSuchPlace(Exception):
 def check(place: str) -> None:
     """Raise NoSuchPlace if `put` could not write there, before there is a secret to lose."""
     if place.startswith("aws-sm:"):
-        _current(client("secretsmanager"), place)
+        with closing(client("secretsmanager")) as manager:
+            _current(manager, place)
         return
     path = _path(place)
     if path.exists():
@@ -47,9 +49,14 @@ def _path(place: str) -> Path:
 
 
 def _put_at_aws(place: str, secret: str) -> str:
+    with closing(client("secretsmanager")) as manager:
+        _put(manager, place, secret)
+    return f"in Secrets Manager, {place}"
+
+
+def _put(manager: Any, place: str, secret: str) -> None:
     from botocore.exceptions import BotoCoreError, ClientError
 
-    manager = client("secretsmanager")
     text, key = _current(manager, place), place.partition("#")[2]
     if key:
         document = json.loads(text) if text else {}
@@ -57,12 +64,10 @@ def _put_at_aws(place: str, secret: str) -> str:
         text = json.dumps(document)
     else:
         text = _in_front(secret, text)
-    name = _name(place)
     try:
-        manager.put_secret_value(SecretId=name, SecretString=text)
+        manager.put_secret_value(SecretId=_name(place), SecretString=text)
     except (ClientError, BotoCoreError) as error:
         raise NoSuchPlace(f"Secrets Manager did not take it ({type(error).__name__})") from None
-    return f"in Secrets Manager, {place}"
 
 
 def _in_front(secret: str, value: Any) -> str:

@@ -68,14 +68,12 @@ def sync(
         from local import webhook_endpoint
         from local.doctor.patient import stripe_client
 
-        client = stripe_client(read(StripeSettings))
-        try:
-            plan = webhook_endpoint.plan(webhook_endpoint.endpoints_of(client), address, switch=switch)
-        except webhook_endpoint.CannotSync as reason:
-            stop(Status.FINDINGS, str(reason))
-        stored: list[str] = []
-        if yes and plan.steps:
-            stored = _apply(client, plan, secret_to)
+        with stripe_client(read(StripeSettings)) as client:
+            try:
+                plan = webhook_endpoint.plan(webhook_endpoint.endpoints_of(client), address, switch=switch)
+            except webhook_endpoint.CannotSync as reason:
+                stop(Status.FINDINGS, str(reason))
+            stored = _apply(client, plan, secret_to) if yes and plan.steps else []
     if as_json:
         print_json(plan.document() | {"applied": yes, "secrets": stored})
     else:

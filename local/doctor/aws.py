@@ -1,6 +1,7 @@
 """What the functions need of AWS: the queue with its dead letters, and a sender that SES lets send to anybody."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from email.utils import parseaddr
 from typing import Any
 
@@ -20,7 +21,8 @@ def queue_is_there(patient: Patient) -> Iterator[Finding]:
     if not url:
         return  # settings.queue says so
     try:
-        attributes = client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        with closing(client("sqs")) as sqs:
+            attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
     except ClientError as error:
         code = _code(error)
         if "NonExistentQueue" in code:
@@ -57,28 +59,27 @@ def sender_may_send(patient: Patient) -> Iterator[Finding]:
     address = parseaddr(patient.get("NOTIFY_FROM_ADDRESS"))[1]
     if not address or patient.stage == "local":
         return
-    ses = client("sesv2")
-    yield _identity(ses, address)
+    with closing(client("sesv2")) as ses:
+        yield _identity(ses, address)
+        yield _sandbox(ses, patient)
+        if name := patient.get("SES_CONFIGURATION_SET"):
+            yield _configuration_set(ses, name)
+
+
+def _sandbox(ses: Any, patient: Patient) -> Finding:
     try:
         account = ses.get_account()
     except (ClientError, BotoCoreError) as error:
-        yield unknown("mail.sandbox", f"SES could not be asked ({_code(error)})", _ASK)
-    else:
-        if not account.get("SendingEnabled", True):
-            yield fail(
-                "mail.sandbox", "SES has paused the account's sending", "see Reputation metrics in the SES console"
-            )
-        elif account.get("ProductionAccessEnabled"):
-            yield ok("mail.sandbox", "SES sends to anybody")
-        else:
-            yield (fail if patient.is_production else warn)(
-                "mail.sandbox",
-                "SES is in its sandbox: it sends to verified addresses alone, so users are not told",
-                "ask for production access in the SES console (Account dashboard)",
-            )
-    name = patient.get("SES_CONFIGURATION_SET")
-    if name:
-        yield _configuration_set(ses, name)
+        return unknown("mail.sandbox", f"SES could not be asked ({_code(error)})", _ASK)
+    if not account.get("SendingEnabled", True):
+        return fail("mail.sandbox", "SES has paused our sending", "see Reputation metrics in the SES console")
+    if account.get("ProductionAccessEnabled"):
+        return ok("mail.sandbox", "SES sends to anybody")
+    return (fail if patient.is_production else warn)(
+        "mail.sandbox",
+        "SES is in its sandbox: it sends to verified addresses alone, so users are not told",
+        "ask for production access in the SES console (Account dashboard)",
+    )
 
 
 def _configuration_set(ses: Any, name: str) -> Finding:

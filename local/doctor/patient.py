@@ -1,6 +1,7 @@
 """The environment that is examined, and the clients with which it is asked."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
@@ -29,6 +30,7 @@ class Patient:
     """The address of the deployed webhook; without one it follows from AUTOBOOK_API_URL."""
     values: dict[str, str] = field(init=False, repr=False)
     unresolved: dict[str, str] = field(init=False, default_factory=dict)
+    _open: ExitStack = field(init=False, repr=False, default_factory=ExitStack)
 
     def __post_init__(self) -> None:
         self.values = {}
@@ -76,12 +78,12 @@ class Patient:
             settings = self.group(StripeSettings, stripe_publishable_key="")
         except SettingsError:
             return None
-        return stripe_client(settings)
+        return self._open.enter_context(stripe_client(settings))
 
     @cached_property
     def http(self) -> httpx.Client:
         """For everything else over HTTP."""
-        return httpx.Client(timeout=TIMEOUT_SECONDS, follow_redirects=False)
+        return self._open.enter_context(httpx.Client(timeout=TIMEOUT_SECONDS, follow_redirects=False))
 
     @cached_property
     def database(self) -> psycopg.Connection:
@@ -89,23 +91,27 @@ class Patient:
         connection = psycopg.connect(self.get("DATABASE_URL"), connect_timeout=int(TIMEOUT_SECONDS), autocommit=True)
         connection.execute("set default_transaction_read_only = on")
         connection.execute("set statement_timeout = '10s'")
+        self._open.callback(connection.close)
         return connection
 
     def close(self) -> None:
         """Let go of every connection."""
-        for name in ("http", "database"):
-            if name in self.__dict__:
-                getattr(self, name).close()
+        self._open.close()
 
 
-def stripe_client(settings: StripeSettings) -> "stripe.StripeClient":
+@contextmanager
+def stripe_client(settings: StripeSettings) -> "Iterator[stripe.StripeClient]":
     """The SDK for commands by hand: patient, and willing to ask twice."""
-    return stripe.StripeClient(
-        settings.stripe_secret_key.get_secret_value(),
-        base_addresses={"api": settings.stripe_api_base},
-        http_client=stripe.HTTPXClient(timeout=TIMEOUT_SECONDS, allow_sync_methods=True),
-        max_network_retries=1,
-    )
+    http = stripe.HTTPXClient(timeout=TIMEOUT_SECONDS, allow_sync_methods=True)
+    try:
+        yield stripe.StripeClient(
+            settings.stripe_secret_key.get_secret_value(),
+            base_addresses={"api": settings.stripe_api_base},
+            http_client=http,
+            max_network_retries=1,
+        )
+    finally:
+        http.close()  # type: ignore[no-untyped-call]  # the SDK's
 
 
 def is_loopback(url: str) -> bool:

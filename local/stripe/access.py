@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from local.stripe.kinds import Json
     from local.stripe.settings import Settings
 
+# The dashboard has one permission for "Charges and Refunds" and one for webhook endpoints.
+_PERMISSIONS = {"refunds": "charge", "webhook_endpoints": "webhook"}
 _NO_KEY = (
     "You did not provide an API key. You need to provide your API key in the Authorization header, using Bearer auth "
     "(e.g. 'Authorization: Bearer YOUR_SECRET_KEY'). See https://stripe.com/docs/api#authentication for details, or "
@@ -40,7 +42,7 @@ def key_of(headers: Mapping[str, str], params: Json) -> str | None:
     return given if isinstance(given, str) else None
 
 
-def who(key: str | None, settings: Settings) -> Literal["secret", "publishable"]:
+def who(key: str | None, settings: Settings) -> Literal["secret", "publishable", "restricted"]:
     """Whose key it is; 401 for none or an unknown one, which is shown masked."""
     if not key:
         raise StripeFault(_NO_KEY, status=401, remembered=False)
@@ -48,8 +50,25 @@ def who(key: str | None, settings: Settings) -> Literal["secret", "publishable"]
         return "secret"
     if hmac.compare_digest(key.encode(), settings.publishable_key.encode()):
         return "publishable"
+    if any(hmac.compare_digest(key.encode(), restricted.encode()) for restricted in settings.restricted_keys):
+        return "restricted"
     masked = key[:8] + "*" * max(0, len(key) - 12) + key[-4:] if len(key) > 12 else "*" * len(key)
     raise StripeFault(f"Invalid API Key provided: {masked}", status=401, remembered=False)
+
+
+def check_permission(key: str, method: str, path: str, settings: Settings) -> None:
+    """403 for what a restricted key may not do (https://docs.stripe.com/keys/restricted-api-keys)."""
+    resource = path.split("/")[2]
+    name = _PERMISSIONS.get(resource, resource.removesuffix("s"))
+    granted = settings.restricted_keys[key]
+    if f"{name}_write" in granted or (method == "GET" and f"{name}_read" in granted):
+        return
+    wanted = f"rak_{name}_{'read' if method == 'GET' else 'write'}"
+    message = (
+        f"The provided key '{key[:8]}{'*' * 6}{key[-4:]}' does not have the required permissions for this endpoint on "
+        f"account '{settings.account_id}'. Having the '{wanted}' permission would allow this request to continue."
+    )
+    raise StripeFault(message, status=403, remembered=False)
 
 
 def refuse_publishable() -> StripeFault:

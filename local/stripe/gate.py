@@ -125,10 +125,13 @@ class Gate:
         world = self.world
         text = request.query if request.method in {"GET", "DELETE"} else request.body.decode(errors="replace")
         given = parse_form(text)
-        role = access.who(access.key_of(request.headers, given), world.settings)
+        key_given = access.key_of(request.headers, given)
+        role = access.who(key_given, world.settings)
         found = ROUTER.find(request.method, request.path)
         if found is None:
             raise unrecognized(request.method, request.path)
+        if role == "restricted":
+            access.check_permission(key_given or "", request.method, request.path, world.settings)
         route, ids = found
         client = role == "publishable"
         if client:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import stripe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +30,8 @@ class Settings:
 
     secret_key: str = field(repr=False)
     publishable_key: str
+    restricted_keys: Mapping[str, frozenset[str]] = field(repr=False, default_factory=dict)
+    """``rk_…`` keys and what each may do, e.g. ``payment_intent_write`` (writing includes reading)."""
     webhooks: tuple[WebhookTarget, ...] = ()
     control: bool = False
     seed: int | None = None

@@ -86,7 +86,6 @@ def _server(app: ASGIApp) -> _Server:
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
         server_header=False,
-        date_header=False,
     )
     return _Server(config)
 

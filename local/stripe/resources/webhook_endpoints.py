@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from stripe import params as sdk
 
-from local.stripe.errors import invalid_param
+from local.stripe.errors import StripeFault, invalid_param
 from local.stripe.fields import merged_metadata, refuse_unsupported
 from local.stripe.routing import Route, route
 
@@ -14,12 +14,17 @@ if TYPE_CHECKING:
     from local.stripe.kinds import Json
     from local.stripe.world import Call, StripeWorld
 
+# "You can register up to 16 event destinations" (https://docs.stripe.com/webhooks).
+MOST = 16
+
 
 def create(world: StripeWorld, call: Call) -> Json:
     """``POST /v1/webhook_endpoints``."""
     given = call.params
     refuse_unsupported(given, {"url", "enabled_events", "api_version", "description", "metadata"})
     url = _checked(given["url"])
+    if len(world.webhook_endpoints) >= MOST:
+        raise StripeFault(f"You have reached the maximum of {MOST} test webhook endpoints.")
     row = world.new_endpoint(url, given["enabled_events"], given.get("api_version"))
     row["description"] = given.get("description") or None
     row["metadata"] = merged_metadata({}, given.get("metadata"))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import stripe
 
 from local.stripe.transport import BASE_URL, InProcessTransport
-from tests.local.stripe.conftest import PUBLISHABLE_KEY
-
-if TYPE_CHECKING:
-    from tests.local.stripe.conftest import Account
+from local.stripe.world import StripeWorld
+from tests.local.stripe.conftest import PUBLISHABLE_KEY, Account, client_for, settings
 
 
 def with_key(account: Account, key: str) -> Any:
@@ -51,3 +49,26 @@ def test_the_publishable_key_may_do_nothing_else(account: Account) -> None:
     for secret in ({}, {"client_secret": "pi_x_secret_y"}):
         with pytest.raises(stripe.InvalidRequestError, match="client_secret"):
             browser.payment_intents.retrieve(intent.id, secret)
+
+
+RESTRICTED_KEY = "rk_test_restricted00000000000000000001"
+
+
+def test_a_restricted_key_may_do_what_it_was_given_and_nothing_else() -> None:
+    allowed = frozenset({"payment_intent_read", "charge_write"})
+    world = StripeWorld(settings(restricted_keys={RESTRICTED_KEY: allowed}))
+    account = Account(BASE_URL, world, client_for(BASE_URL))
+    limited = with_key(account, RESTRICTED_KEY)
+    assert limited.payment_intents.list().data == []
+    assert limited.refunds.list().data == []
+    for refused_call, permission in {
+        lambda: limited.payment_intents.create({"amount": 500, "currency": "eur"}): "rak_payment_intent_write",
+        limited.customers.list: "rak_customer_read",
+        limited.webhook_endpoints.list: "rak_webhook_read",
+    }.items():
+        with pytest.raises(stripe.PermissionError, match=permission) as refused:
+            refused_call()
+        assert refused.value.http_status == 403
+        assert RESTRICTED_KEY not in str(refused.value)
+    with pytest.raises(stripe.PermissionError):
+        limited.payment_intents.cancel("pi_that_does_not_exist")  # permission is judged before existence

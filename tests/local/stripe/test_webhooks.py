@@ -162,3 +162,10 @@ def test_reordering_follows_the_seed(start: Callable[..., Account], receiver: Re
     ids = [json.loads(body)["data"]["object"]["id"] for body, _ in receiver.take(8)]
     assert ids != [row["id"] for row in account.world.customers]
     assert sorted(ids) == sorted(row["id"] for row in account.world.customers)
+
+
+def test_an_account_has_sixteen_endpoints_at_most(served: Account) -> None:
+    for number in range(16):
+        served.v1.webhook_endpoints.create({"url": f"https://{number}.example.com/", "enabled_events": ["*"]})
+    with pytest.raises(stripe.InvalidRequestError, match="maximum of 16"):
+        served.v1.webhook_endpoints.create({"url": "https://one-too-many.example.com/", "enabled_events": ["*"]})

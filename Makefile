@@ -8,7 +8,7 @@ PY     := .venv/bin/python
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup stack demo test faults-process lint format types migrate migrate-status function-tokens reconcile doctor audit audit-verify user-export user-erase bench-cold reset-local clean
+.PHONY: help setup stack demo test faults-process lint format types migrate migrate-status function-tokens reconcile doctor status audit audit-verify user-export user-erase bench-cold reset-local clean
 .PHONY: package
 
 help: ## List the targets
@@ -52,6 +52,9 @@ reconcile: setup ## Look for what was left open, in the local stack or the envir
 
 doctor: setup ## Look an environment over and say what to do about what is wrong; ARGS="--env-file staging.env"
 	@exec ./autobook doctor $(ARGS)
+
+status: setup ## Show the numbers that matter against their limits; ARGS="--window 86400 --env-file prod.env"
+	@exec ./autobook status $(ARGS)
 
 audit: setup ## bandit, known vulnerabilities, licences and hashes of what is deployed; status 3 if unknown
 	@exec $(PY) -m local.audit

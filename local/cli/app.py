@@ -2,7 +2,7 @@
 
 import typer
 
-from local.cli import doctor, endpoint, people, running
+from local.cli import doctor, endpoint, people, running, watching
 
 app = typer.Typer(
     name="autobook",
@@ -18,6 +18,7 @@ app = typer.Typer(
     ),
 )
 app.command()(doctor.doctor)
+app.command()(watching.status)
 app.add_typer(endpoint.endpoints, name="webhook-endpoint")
 app.command()(running.reconcile)
 app.add_typer(running.migrations, name="migrate")

@@ -8,7 +8,7 @@ PY     := .venv/bin/python
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup stack demo test faults-process lint format types migrate migrate-status function-tokens reconcile doctor status audit audit-verify user-export user-erase bench-cold reset-local clean
+.PHONY: help setup stack demo test faults faults-process lint format types migrate migrate-status function-tokens reconcile doctor status audit audit-verify user-export user-erase bench-cold reset-local clean
 .PHONY: package
 
 help: ## List the targets
@@ -28,6 +28,9 @@ test: setup ## Lint, types and every test; ARGS="tests/local -k gateway" narrows
 
 faults-process: setup ## Kill Postgres, gateway and queue under load for MINUTES=1, then show that nothing was lost
 	@exec $(PY) -m local.faults.process --minutes $(or $(MINUTES),1) $(if $(SEED),--seed $(SEED))
+
+faults: setup ## Simulate worlds under faults, 10,000 unless SCHEDULES= or MINUTES= say so; SEED= replays one
+	@exec $(PY) -m local.faults $(if $(SEED),--seed $(SEED)) $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(MINUTES),--minutes $(MINUTES))
 
 lint: setup ## ruff and sqlfluff, changing nothing
 	@exec $(PY) -m local.check --only lint

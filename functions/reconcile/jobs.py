@@ -20,6 +20,8 @@ from functions.shared.stripe_gateway import MARGIN_SECONDS, StripeGateway
 Line = dict[str, Any]
 
 EVENTS_WINDOW_SECONDS = 3600
+EVENTS_LONGEST_WINDOW_SECONDS = 24 * 3600
+"""A window without events doubles the next up to this, so that a long pause in a quiet time is soon caught up with."""
 EVENTS_OVERLAP_SECONDS = 900
 """Stripe lists an event within seconds; a quarter of an hour also covers a clock that is off."""
 PAYMENTS_WINDOW_SECONDS = 2 * 24 * 3600
@@ -74,12 +76,13 @@ def reapply_failed_events(run: Run) -> list[Line]:
 
 
 def fetch_missed_events(run: Run) -> list[Line]:
-    """Bring events from Stripe that its webhook never delivered, hour by hour from a stored watermark."""
+    """Bring events from Stripe that its webhook never delivered, window by window from a stored watermark."""
     seen = int(datetime.fromisoformat(run.database.call("events_seen_until")).timestamp())
     now = int(datetime.now(UTC).timestamp())
     lines: list[Line] = []
+    window = EVENTS_WINDOW_SECONDS
     while run.has_time():
-        until = min(seen + EVENTS_WINDOW_SECONDS, now)
+        until = min(seen + window, now)
         # Newest first from Stripe, oldest first for us; a window keeps what is read before the first is applied small.
         events = list(run.gateway.events_between(seen - EVENTS_OVERLAP_SECONDS, until))[::-1]
         if not _bring_unknown(run, events, lines):
@@ -89,6 +92,7 @@ def fetch_missed_events(run: Run) -> list[Line]:
         if until >= now:
             break
         seen = until
+        window = EVENTS_WINDOW_SECONDS if events else min(2 * window, EVENTS_LONGEST_WINDOW_SECONDS)
     return lines
 
 

@@ -61,6 +61,25 @@ def test_a_booked_offer_changes_for_nobody(books: Books, change: str) -> None:
     assert books.row("offers", offer_id) == before
 
 
+@pytest.mark.parametrize("changed", ["offer", "campaign"])
+def test_a_match_that_fits_no_more_does_not_wait_for_ever(books: Books, changed: str) -> None:
+    campaign = books.campaign(auto_book=True)
+    offer = new_offer(books)
+    books.call("ingest_offers", p_offers=[offer])
+    assert matches(books) == [(offer["id"], "matched", "waiting")]
+    if changed == "offer":
+        books.db.execute("update public.offers set attributes = '{}' where id = %s", [offer["id"]])
+    else:
+        books.db.execute(
+            "update public.campaigns set criteria = '{\"of\": \"nobody\"}' where id = %s", [campaign["id"]]
+        )
+
+    begun = books.call("begin_charge", p_campaign_id=campaign["id"], p_offer_id=offer["id"])
+
+    assert begun == {"result": "refused", "refusal": "criteria_mismatch"}
+    assert matches(books) == [(offer["id"], "criteria_mismatch", "refused")]
+
+
 def test_an_offer_without_a_booking_may_change(books: Books) -> None:
     offer = books.offer()
 

@@ -206,7 +206,7 @@ def test_a_run_ends_before_its_lambda_does(
 def test_slow_lists_do_not_outlive_the_lambda(
     stack: LocalStack, carded: Traveller, stripe_side: StripeSide, stack_db: psycopg.Connection
 ) -> None:
-    """A day without reconcile: the events are read hour by hour, and the watermark keeps what was done."""
+    """A day without reconcile: the events are read window by window, and the watermark keeps what was done."""
     stack_db.execute("update internal.reconcile_state set events_seen_until = now() - interval '24 hours'")
     stripe_side.fault("latency", match="/v1/events$", seconds=0.5, times=None)
 

@@ -132,6 +132,21 @@ def test_an_event_of_another_version_or_mode_is_stored_flagged_and_not_applied(
     assert len(incidents) >= 1
 
 
+def test_a_flagged_event_is_applied_once_it_comes_as_it_should(
+    carded: Traveller, unsettled: Json, webhook: WebhookSender
+) -> None:
+    """While an endpoint is upgraded the old one and the new one send the same event, each in its version."""
+    ok(webhook.send(unsettled | {"api_version": "2019-02-11"}))
+    again = ok(webhook.send(unsettled | {"api_version": "2019-02-11"}))
+
+    receipt = ok(webhook.send(unsettled))
+
+    assert (again["status"], again["duplicate"]) == ("flagged", True)
+    assert (receipt["status"], receipt["result"], receipt["duplicate"]) == ("applied", "confirmed", False)
+    assert stored(carded, unsettled) == [("applied", "confirmed", 3)]
+    assert carded.bookings()[0]["status"] == "confirmed"
+
+
 def test_a_test_event_is_flagged_where_money_is_real(
     carded: Traveller, unsettled: Json, webhook: WebhookSender, gateway_with: OpenGateway
 ) -> None:

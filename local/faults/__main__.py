@@ -1,0 +1,78 @@
+"""`make faults`: simulated worlds by seed, faults at every boundary, and the books compared at rest.
+
+    python -m local.faults                          10,000 schedules, from seed 0 on
+    python -m local.faults --schedules 300          so many
+    python -m local.faults --minutes 5              as many as fit
+    python -m local.faults --seed 42                this one, with its story
+
+Ends with 1 when a rule was broken: then the seed is told, and the shortest schedule that still breaks it, as a story.
+"""
+
+import argparse
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from local.faults import report
+from local.faults.workers import Order, Total, databases, play_all
+
+FEWEST_FOR_ALL_CELLS = 10_000
+"""A run of this size must have hit every cell of the matrix."""
+
+
+def main() -> int:
+    """0 when every rule held."""
+    parser = argparse.ArgumentParser(prog="python -m local.faults", description=__doc__)
+    parser.add_argument("--seed", type=int, help="play this schedule alone and tell its story")
+    parser.add_argument("--schedules", type=int, default=FEWEST_FOR_ALL_CELLS, help="how many (default %(default)s)")
+    parser.add_argument("--minutes", type=float, help="as many as fit into this time, instead")
+    parser.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
+    parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
+    parser.add_argument("--mutation", help="play over functions or SQL with this planted fault")
+    parser.add_argument("--quiet", action="store_true", help="no progress, no matrix")
+    given = parser.parse_args()
+    console = Console(highlight=False, soft_wrap=True)
+    if given.seed is not None:
+        with databases(1) as (url,):
+            return report.replay(console, url, given.seed, mutation=given.mutation)
+    order = Order(given.first, given.schedules, given.minutes, given.workers, given.mutation)
+    with databases(order.workers) as urls:
+        begun_at = time.monotonic()
+        total = _play(order, urls, console, quiet=given.quiet)
+        seconds = time.monotonic() - begun_at
+        if not given.quiet:
+            report.matrix(console, total.coverage)
+        report.summary(console, total, seconds)
+        for seed, breaches in sorted(total.failed.items())[:20]:
+            console.print(f"[red]seed {seed}[/red]: {breaches[0]}")
+        if total.failed:
+            report.replay(console, urls[0], min(total.failed), mutation=given.mutation)
+    missed = total.coverage.missed() if total.schedules >= FEWEST_FOR_ALL_CELLS else []
+    return int(bool(total.failed or missed))
+
+
+def _play(order: Order, urls: list[str], console: Console, *, quiet: bool) -> Total:
+    total = Total()
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=quiet) as progress:
+        task = progress.add_task("", total=None if order.minutes else order.schedules, rate="")
+        begun_at = time.monotonic()
+        for played in play_all(order, urls):
+            total.add(played)
+            seconds = time.monotonic() - begun_at
+            rate = f"{total.schedules / seconds:.1f} schedules/s, {total.charges / seconds:.1f} charges/s"
+            rate += f", {len(total.failed)} broken" if total.failed else ""
+            progress.update(task, completed=total.schedules, rate=rate)
+    return total
+
+
+if __name__ == "__main__":
+    sys.exit(main())

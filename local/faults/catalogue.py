@@ -1,0 +1,76 @@
+"""Which faults there are, by what they strike. Each is one column of the matrix, each boundary one row."""
+
+from typing import Final
+
+DATABASE: Final = (
+    "killed_before",  # the function dies before it asks
+    "killed_after",  # it dies after the commit, before it hears of it
+    "no_connection",  # the database can't be reached
+    "lost_before_commit",  # the connection breaks, the transaction is rolled back
+    "lost_after_commit",  # the transaction is committed, its answer is lost
+    "serialization_failure",  # 40001: PostgREST runs the transaction again
+    "deadlock",  # 40P01: rolled back
+    "statement_timeout",  # 57014: rolled back
+    "gateway_page",  # committed, but the gateway in between answers 504 with a page of its own
+    "slow_commit",  # executed and locked, its commit is late: others run meanwhile
+)
+STRIPE: Final = (
+    "killed_before",
+    "killed_after",
+    "timeout_before",  # hangs, and nothing happened
+    "timeout_after",  # it happened, the answer never came
+    "dropped_before",
+    "dropped_after",
+    "rate_limited",  # 429
+    "object_locked",  # 429 lock_timeout
+    "error_before",  # 500 and nothing happened; the key replays the 500
+    "error_forgotten",  # 500 and nothing happened; the key is free again
+    "error_after",  # it happened, but the answer is a 500, and the key replays that
+    "in_flight",  # takes its time; whoever uses the same key meanwhile gets 409
+)
+STRIPE_READS: Final = tuple(
+    kind for kind in STRIPE if kind not in ("error_forgotten", "error_after", "timeout_after", "in_flight")
+)
+"""A question has no effect to lose, and no key."""
+QUEUE_SEND: Final = (
+    "killed_before",
+    "killed_after",
+    "unreachable",
+    "throttled",
+    "partly_refused",
+    "answer_lost",
+    "message_lost",
+)
+MAIL: Final = (
+    "killed_before",
+    "killed_after",
+    "unreachable",
+    "timeout_before",
+    "timeout_after",
+    "throttled",
+    "refused",
+)
+WEBHOOK: Final = ("lost", "doubled", "doubled_later", "delayed", "reordered", "wrong_version", "answer_lost")
+QUEUE_DELIVERY: Final = ("doubled", "delayed", "doubled_at_once")
+INVOKE: Final = ("clock_ahead", "clock_behind", "database_clock_ahead", "database_clock_behind", "hardly_any_time")
+SCHEDULED: Final = (*INVOKE, "twice_at_once")
+TIME: Final = ("key_expired",)
+
+FAMILIES: Final = {
+    "db": DATABASE,
+    "stripe": STRIPE,
+    "stripe?": STRIPE_READS,
+    "sqs": QUEUE_SEND,
+    "ses": MAIL,
+    "webhook": WEBHOOK,
+    "queue": QUEUE_DELIVERY,
+    "http": INVOKE,
+    "schedule": SCHEDULED,
+    "time": TIME,
+}
+"""By the first word of a boundary's name."""
+
+
+def kinds_of(boundary: str) -> tuple[str, ...]:
+    """The faults that can strike at a boundary."""
+    return FAMILIES[boundary.split(" ", 1)[0]]

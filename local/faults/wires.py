@@ -1,0 +1,281 @@
+"""The wires between the functions and the outside, where calls get lost: to the database, to Stripe, to SQS and SES."""
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import boto3
+import botocore.session
+import httpx
+import stripe
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
+
+from functions.shared.surroundings import Surroundings
+from local.faults.database_side import FAILURES, Lost, boundary_of
+from local.faults.stage import Invocation, Killed, current
+from local.stripe.gate import Gate, Request
+from local.stripe.idempotency import Answer
+from local.stripe.transport import BASE_URL
+from local.supabase.engine import Moment
+
+if TYPE_CHECKING:
+    from local.faults.simulation import Simulation
+
+STRIPE_TIMEOUT_SECONDS = 12.0
+DATABASE_TIMEOUT_SECONDS = 5.0
+MAIL_TIMEOUT_SECONDS = 7.0
+_ID = re.compile(r"/(?:cus|pi|pm|seti|re|ch)_[A-Za-z0-9]+")
+_GATEWAY_PAGE = b"<html><head><title>504 Gateway Time-out</title></head><body>504</body></html>"
+_AT_STRIPE = {
+    "rate_limited": ("rate_limit", True),
+    "object_locked": ("lock_timeout", True),
+    "error_before": ("error_before", True),
+    "error_forgotten": ("error_before", False),
+    "error_after": ("error_after", True),
+}
+"""Faults that the stand-in makes itself: its kind, and whether the key keeps the answer."""
+
+
+class Wires:
+    """All wires of this process; they lead to the simulation that runs now."""
+
+    simulation: "Simulation"
+
+    def __init__(self) -> None:
+        self.surroundings = SimulatedSurroundings(self)
+
+    def kill(self) -> None:
+        """End the invocation that calls. Raises Killed."""
+        current().killed = True
+        raise Killed
+
+    def connect_aws(self) -> None:
+        """Let every boto3 client of this process that is made from now on lead into the simulation."""
+        session = botocore.session.Session()
+        session.register("before-send", self._aws)  # type: ignore[arg-type]  # it may answer, the stubs say it may not
+        boto3.setup_default_session(botocore_session=session)
+
+    def _aws(self, request: AWSPreparedRequest, event_name: str = "", **_: Any) -> AWSResponse:
+        assert isinstance(request.body, str | bytes)
+        body = json.loads(request.body)
+        if event_name == "before-send.sqs.SendMessageBatch":
+            status, answer = self._send_messages(body)
+        elif event_name == "before-send.sesv2.SendEmail":
+            status, answer = self._send_mail(body)
+        else:
+            raise AssertionError(f"the simulation knows no {event_name}")
+        headers = {"content-type": "application/json", "x-amzn-requestid": "simulated"}
+        return AWSResponse(request.url, status, headers, _Raw(json.dumps(answer).encode()))  # type: ignore[arg-type]  # as moto's
+
+    def _send_messages(self, body: Any) -> tuple[int, Any]:
+        simulation = self.simulation
+        fault = simulation.arrive("sqs SendMessageBatch")
+        if fault == "unreachable":
+            raise EndpointConnectionError(endpoint_url="https://sqs")
+        if fault == "throttled":
+            return 400, {"__type": "com.amazonaws.sqs#RequestThrottled", "message": "too many"}
+        entries = body["Entries"]
+        refused = entries[:1] if fault == "partly_refused" else []
+        taken = entries[len(refused) :]
+        if fault != "message_lost":
+            simulation.queue.put([entry["MessageBody"] for entry in taken])
+        if fault == "killed_after":
+            self.kill()
+        if fault == "answer_lost":
+            raise ReadTimeoutError(endpoint_url="https://sqs")
+        return 200, {
+            "Successful": [
+                {
+                    "Id": entry["Id"],
+                    "MessageId": f"message-{entry['Id']}",
+                    "MD5OfMessageBody": hashlib.md5(entry["MessageBody"].encode(), usedforsecurity=False).hexdigest(),
+                }
+                for entry in taken
+            ],
+            "Failed": [{"Id": entry["Id"], "SenderFault": False, "Code": "InternalError"} for entry in refused],
+        }
+
+    def _send_mail(self, body: Any) -> tuple[int, Any]:
+        simulation = self.simulation
+        fault = simulation.arrive("ses SendEmail")
+        if fault == "unreachable":
+            raise EndpointConnectionError(endpoint_url="https://email")
+        if fault == "timeout_before":
+            simulation.pass_time(MAIL_TIMEOUT_SECONDS)
+            raise ReadTimeoutError(endpoint_url="https://email")
+        if fault == "throttled":
+            return 429, {"__type": "TooManyRequestsException", "message": "Maximum sending rate exceeded."}
+        if fault == "refused":
+            return 400, {"__type": "MessageRejected", "message": "The message could not be sent."}
+        simulation.mails.append(
+            {
+                "notification_id": body["EmailTags"][0]["Value"],
+                "to": body["Destination"]["ToAddresses"][0],
+                "subject": body["Content"]["Simple"]["Subject"]["Data"],
+                "at": simulation.now(),
+            }
+        )
+        if fault == "killed_after":
+            self.kill()
+        if fault == "timeout_after":
+            simulation.pass_time(MAIL_TIMEOUT_SECONDS)
+            raise ReadTimeoutError(endpoint_url="https://email")
+        return 200, {"MessageId": f"mail-{len(simulation.mails)}"}
+
+
+class _Raw(io.BytesIO):
+    """A body as urllib3 gives it."""
+
+    def stream(self, **_: Any) -> Iterator[bytes]:
+        """The whole body at once."""
+        yield self.read()
+
+
+class SimulatedSurroundings(Surroundings):
+    """The clock of the simulation, and wires into it."""
+
+    def __init__(self, wires: Wires) -> None:
+        self._wires = wires
+
+    def monotonic(self) -> float:
+        """The simulated time."""
+        return self._wires.simulation.now()
+
+    def sleep(self, seconds: float) -> None:
+        """Let simulated time pass."""
+        self._wires.simulation.pass_time(seconds)
+
+    def database_transport(self) -> httpx.BaseTransport:
+        """A wire to the simulated database."""
+        return DatabaseWire(self._wires)
+
+    def stripe_http_client(self, timeout_seconds: float) -> stripe.HTTPClient:
+        """A wire to the simulated Stripe."""
+        assert timeout_seconds == STRIPE_TIMEOUT_SECONDS
+        return StripeWire(self._wires)
+
+
+class DatabaseWire(httpx.BaseTransport):
+    """supabase-py's requests into the simulated database."""
+
+    def __init__(self, wires: Wires) -> None:
+        self._wires = wires
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """One request, and what befalls it."""
+        simulation, invocation = self._wires.simulation, current()
+        fault = simulation.arrive(boundary_of(request))
+        if fault == "no_connection":
+            raise httpx.ConnectError("connection refused", request=request)
+        hook = _Transaction(simulation, invocation, fault)
+        try:
+            response = simulation.database.answer(request, hook)
+        except Lost:
+            raise httpx.ReadError("connection reset", request=request) from None
+        finally:
+            simulation.stage.rejoin(invocation)
+        return self._bring_back(request, response, fault)
+
+    def _bring_back(self, request: httpx.Request, response: httpx.Response, fault: str | None) -> httpx.Response:
+        simulation = self._wires.simulation
+        if fault == "slow_commit":
+            simulation.arrive_again(current())
+        if fault == "killed_after":
+            self._wires.kill()
+        if fault == "lost_after_commit":
+            raise httpx.RemoteProtocolError("Server disconnected without sending a response.", request=request)
+        if fault == "gateway_page":
+            simulation.pass_time(DATABASE_TIMEOUT_SECONDS - 1)
+            return httpx.Response(504, content=_GATEWAY_PAGE, headers={"content-type": "text/html"})
+        return response
+
+
+class _Transaction:
+    """What befalls one transaction: called before its commit and after it."""
+
+    def __init__(self, simulation: "Simulation", invocation: Invocation, fault: str | None) -> None:
+        self._simulation = simulation
+        self._invocation = invocation
+        self._fault = fault
+
+    def __call__(self, moment: Moment) -> None:
+        self._simulation.stage.rejoin(self._invocation)
+        if moment == "after_commit":
+            return
+        if self._fault == "slow_commit" and self._simulation.stage.holder is None:
+            self._simulation.hold_back(self._invocation)
+        elif self._fault in FAILURES:
+            make, self._fault = FAILURES[self._fault], None  # a transaction that is run again succeeds
+            raise make()
+
+
+def operation_of(method: str, path: str) -> str:
+    """The name of a Stripe call's boundary: `stripe POST payment_intents/:id/confirm`; `stripe?` is a question."""
+    shape = _ID.sub("/:id", path.removeprefix("/v1"))
+    return f"{'stripe?' if method == 'GET' else 'stripe'} {method} {shape.strip('/')}"
+
+
+class StripeWire(stripe.HTTPClient):
+    """The SDK's requests into the simulated Stripe."""
+
+    name = "simulated"
+
+    def __init__(self, wires: Wires) -> None:
+        super().__init__()
+        self._wires = wires
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None,
+        post_data: Any = None,
+        *,
+        _usage: list[str] | None = None,
+    ) -> tuple[str, int, Mapping[str, str]]:
+        """One attempt, and what befalls it."""
+        simulation = self._wires.simulation
+        parts = urlsplit(url)
+        body = post_data.encode() if isinstance(post_data, str) else post_data or b""
+        named = {name.lower(): str(value) for name, value in (headers or {}).items()}
+        request = Request(method.upper(), parts.path, parts.query, body, named, BASE_URL)
+        operation = operation_of(request.method, request.path)
+        fault = simulation.arrive(operation)
+        if fault in ("timeout_before", "dropped_before"):
+            self._hang_up(fault)
+        answer = self._exchange(request, operation, fault)
+        if fault == "killed_after":
+            self._wires.kill()
+        if fault in ("timeout_after", "dropped_after"):
+            self._hang_up(fault)
+        return answer.body.decode(), answer.status, answer.headers
+
+    def _exchange(self, request: Request, operation: str, fault: str | None) -> Answer:
+        simulation = self._wires.simulation
+        world = simulation.world
+        gate = Gate(world)
+        if fault in _AT_STRIPE:
+            kind, remember = _AT_STRIPE[fault]
+            world.faults.add(kind, times=1, remember=remember)
+        admitted = gate.open(request)
+        world.faults.clear()
+        if isinstance(admitted, Answer):
+            return admitted
+        if fault == "in_flight":
+            simulation.arrive_again(current())
+        answer = gate.run(admitted)
+        if operation.startswith("stripe POST payment_intents") and operation.endswith(("intents", "confirm")):
+            simulation.charges += fault != "error_before" and answer.status in (200, 402, 500)
+        return answer
+
+    def _hang_up(self, fault: str) -> None:
+        self._wires.simulation.pass_time(STRIPE_TIMEOUT_SECONDS if fault.startswith("timeout") else 0.1)
+        raise stripe.APIConnectionError("The connection was lost (simulated).", should_retry=True)  # type: ignore[no-untyped-call]  # so in the SDK
+
+    def close(self) -> None:
+        """Nothing is open."""

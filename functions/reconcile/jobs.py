@@ -14,7 +14,7 @@ from functions.shared.charge_queue import send_charges
 from functions.shared.clock import Deadline
 from functions.shared.database import Database
 from functions.shared.stripe_events.event import Event
-from functions.shared.stripe_events.inbox import receive
+from functions.shared.stripe_events.inbox import receive, sayable
 from functions.shared.stripe_gateway import MARGIN_SECONDS, StripeGateway
 
 Line = dict[str, Any]
@@ -70,9 +70,10 @@ def send_waiting_matches(run: Run) -> list[Line]:
 def reapply_failed_events(run: Run) -> list[Line]:
     """Apply stored events that failed, and do what is due after them."""
     results: list[Line] = run.database.call("reapply_events", p_apply=run.apply, p_limit=CHUNK)
-    for result in results:
-        metrics.payment_settled(result["result"])
-    return [{"what": "event_had_failed"} | result for result in results]
+    outcomes = [outcome | {"result": sayable(outcome)} for outcome in results]
+    for outcome in outcomes:
+        metrics.payment_settled(outcome["result"])
+    return [{"what": "event_had_failed"} | outcome for outcome in outcomes]
 
 
 def fetch_missed_events(run: Run) -> list[Line]:

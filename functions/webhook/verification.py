@@ -34,9 +34,14 @@ def verified_event(
     if not any([_signed_with(secret, payload, header) for secret in secrets]):  # noqa: C419 - all are compared
         raise SignatureInvalid("no secret fits")
     try:
-        return Event.model_validate(json.loads(payload))
+        return Event.model_validate(json.loads(payload, parse_constant=_refuse))
     except (ValueError, ValidationError, RecursionError):
         raise SignatureInvalid("not an event") from None
+
+
+def _refuse(constant: str) -> float:
+    """NaN and Infinity, which Python reads and JSON does not know (RFC 8259, section 6)."""
+    raise ValueError(constant)
 
 
 def _signed_with(secret: SecretStr, payload: str, header: str) -> bool:

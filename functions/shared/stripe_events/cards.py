@@ -9,12 +9,12 @@ from functions.shared.stripe_facts import card_facts
 def read_updated(event: Event) -> dict[str, Any]:
     """The card as it is now."""
     method = event.data.object
-    return {"stripe_payment_method_id": method["id"], "news": "updated", "card": card_facts(method)}
+    return {"stripe_payment_method_id": event.object_id, "news": "updated", "card": card_facts(method)}
 
 
 def read_detached(event: Event) -> dict[str, Any]:
     """The card that can't be charged any more."""
-    return {"stripe_payment_method_id": event.data.object["id"], "news": "detached"}
+    return {"stripe_payment_method_id": event.object_id, "news": "detached"}
 
 
 def read_mandate(event: Event) -> dict[str, Any]:

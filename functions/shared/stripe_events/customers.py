@@ -7,4 +7,4 @@ from functions.shared.stripe_events.event import Event
 
 def read(event: Event) -> dict[str, Any]:
     """Which Customer."""
-    return {"stripe_customer_id": event.data.object["id"]}
+    return {"stripe_customer_id": event.object_id}

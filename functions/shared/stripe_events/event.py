@@ -1,8 +1,12 @@
 """A Stripe event, as far as we read it."""
 
+import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+
+LAST_SECOND = 253_402_300_799
+"""The end of year 9999, the last that a datetime can hold."""
 
 
 class EventData(BaseModel):
@@ -14,9 +18,26 @@ class EventData(BaseModel):
 class Event(BaseModel):
     """The envelope of an event (https://docs.stripe.com/api/events/object), as far as we read it."""
 
-    id: Annotated[str, Field(pattern="^evt_")]
-    type: str
-    api_version: str | None
+    model_config = ConfigDict(strict=True, hide_input_in_errors=True)
+
+    id: Annotated[str, Field(pattern="^evt_[A-Za-z0-9_]{1,250}$")]
+    type: Annotated[str, Field(pattern="^[a-z0-9_.]{1,100}$")]
+    api_version: Annotated[str, Field(pattern="^[A-Za-z0-9._-]{1,64}$")] | None
     livemode: bool
-    created: int
+    created: Annotated[int, Field(ge=0, le=LAST_SECOND)]
     data: EventData
+
+    @property
+    def object_id(self) -> str:
+        """The id of the object. Raises ValueError where Stripe has given it none, or what can't be one."""
+        return stripe_id(self.data.object.get("id"))
+
+
+def stripe_id(value: object) -> str:
+    """A value that is to be an id of Stripe's, which have at most 255 characters. Raises ValueError for anything else.
+
+    https://docs.stripe.com/upgrades#what-changes-does-stripe-consider-to-be-backward-compatible
+    """
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_]{1,255}", value):
+        raise ValueError("is no id")
+    return value

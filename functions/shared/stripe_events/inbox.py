@@ -3,12 +3,21 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from functions.shared import metrics
 from functions.shared.database import Database
+from functions.shared.json_objects import JsonObject
+from functions.shared.logs import ERROR, log
 from functions.shared.settings import StripeSettings, read
 from functions.shared.stripe_events.event import Event
-from functions.shared.stripe_events.table import HANDLED
+from functions.shared.stripe_events.table import HANDLED, Family
 from functions.shared.stripe_sdk import stripe
+
+UNREADABLE = "unreadable"
+"""The family of events whose object is not as its reading wants it. SQL stores them as failed: Stripe sends them again,
+for as long as it takes to mend the reading if it is ours, and one that nobody can read blocks no other."""
+_STORABLE = TypeAdapter(JsonObject)
 
 
 def receive(database: Database, event: Event) -> dict[str, Any]:
@@ -17,11 +26,18 @@ def receive(database: Database, event: Event) -> dict[str, Any]:
     Raises Problem: 503 when the database or, for a saved card, Stripe cannot be reached; nothing is stored then.
     """
     received: dict[str, Any] = database.call("receive_event", p_event=_to_store(event))
+    received["result"] = sayable(received)
     if received["status"] == "failed":
         metrics.add("EventsNotApplied")
     elif not received["duplicate"] and event.type.startswith("payment_intent."):
         metrics.payment_settled(received["result"])
     return received
+
+
+def sayable(outcome: dict[str, Any]) -> str:
+    """What became of an event, fit for logs and answers: of a failure its SQLSTATE, as the text may quote the event."""
+    result = str(outcome["result"])
+    return result.partition(" ")[0] if outcome["status"] == "failed" else result
 
 
 def _to_store(event: Event) -> dict[str, Any]:
@@ -32,15 +48,35 @@ def _to_store(event: Event) -> dict[str, Any]:
     elif event.api_version != stripe.api_version and event.type in HANDLED:
         flag = "wrong_api_version"
     family = HANDLED.get(event.type)
-    observed = datetime.fromtimestamp(event.created, UTC).isoformat()
+    name, facts = (family.name, {}) if family and flag else _read(event, family)
     return {
         "id": event.id,
         "type": event.type,
         "api_version": event.api_version,
         "livemode": event.livemode,
         "created": event.created,
-        "object_id": event.data.object.get("id"),
-        "handler": family.name if family else None,
-        "facts": family.read(event) | {"observed_at": observed} if family and not flag else {},
+        "object_id": _object_id(event),
+        "handler": name,
+        "facts": facts,
         "flag": flag,
     }
+
+
+def _object_id(event: Event) -> str | None:
+    """None where there is none that could be kept; who needs it to act says so when reading."""
+    try:
+        return event.object_id
+    except ValueError:
+        return None
+
+
+def _read(event: Event, family: Family | None) -> tuple[str | None, dict[str, Any]]:
+    """The family of an event and its facts. Raises Problem when Stripe has to be asked and can't be."""
+    if family is None:
+        return None, {}
+    try:
+        facts = family.read(event) | {"observed_at": datetime.fromtimestamp(event.created, UTC).isoformat()}
+        return family.name, _STORABLE.validate_python(facts)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+        log(ERROR, "an event cannot be read", event_id=event.id, event_type=event.type, error=type(error).__name__)
+        return UNREADABLE, {}

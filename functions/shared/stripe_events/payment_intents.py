@@ -15,7 +15,7 @@ def read(event: Event) -> dict[str, Any]:
 
 def read_hold(event: Event) -> dict[str, Any]:
     """The facts of a hold, asked for with its Charge: the event does not say when the hold ends. Raises Problem."""
-    facts = gateway().retrieve(event.data.object["id"])
+    facts = gateway().retrieve(event.object_id)
     if facts["status"] == "unknown":
         raise Problem("payment_provider_unavailable")
     return facts

@@ -11,5 +11,5 @@ def read(event: Event) -> dict[str, Any]:
     """The facts of the SetupIntent. A succeeded one is asked for again, as the event names its card by id only."""
     intent = event.data.object
     if intent.get("status") == "succeeded":
-        intent = gateway().retrieve_setup_intent(intent["id"])
+        intent = gateway().retrieve_setup_intent(event.object_id)
     return setup_intent_facts(intent)

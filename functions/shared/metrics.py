@@ -66,8 +66,12 @@ _values: ContextVar[dict[str, list[Value]] | None] = ContextVar("metric_values",
 
 
 def add(name: str, value: Value = 1) -> None:
-    """Note one value of a metric of METRICS. Outside of an invocation, as in commands by hand, nothing is noted."""
-    assert name in METRICS, name
+    """Note one value of a metric of METRICS. Outside of an invocation, as in commands by hand, nothing is noted.
+
+    Raises KeyError for a name that is not in METRICS.
+    """
+    if name not in METRICS:
+        raise KeyError(name)
     values = _values.get()
     if values is not None:
         values.setdefault(name, []).append(value)

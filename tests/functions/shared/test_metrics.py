@@ -134,7 +134,7 @@ def test_they_can_be_switched_off(told: Told, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_metric_that_is_not_declared_is_a_mistake() -> None:
-    with pytest.raises(AssertionError, match="PaymentSucces"):
+    with pytest.raises(KeyError, match="PaymentSucces"):
         metrics.add("PaymentSucces", 1)
 
 

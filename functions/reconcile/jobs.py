@@ -161,6 +161,11 @@ def warn_of_expiring_cards(run: Run) -> list[Line]:
     return [{"what": "card_expiring"}] * int(run.database.call("warn_of_expiring_cards", p_apply=run.apply))
 
 
+def warn_of_ending_holds(run: Run) -> list[Line]:
+    """Report holds that fulfilment has left alone and that are about to end."""
+    return [{"what": "hold_ending"}] * int(run.database.call("warn_of_ending_holds", p_apply=run.apply))
+
+
 def check_invariants(run: Run) -> list[Line]:
     """Look for breaches of the invariants, and report each as an incident."""
     breaches = run.database.call("invariant_breaches")
@@ -207,6 +212,7 @@ JOBS: dict[str, Callable[[Run], list[Line]]] = {
     "detaching": finish_detaching,
     "campaigns": expire_campaigns,
     "cards": warn_of_expiring_cards,
+    "holds": warn_of_ending_holds,
     "invariants": check_invariants,
     "numbers": show_numbers,
 }

@@ -307,8 +307,6 @@ PAST = datetime.now(UTC) - timedelta(minutes=1)
         ("authentication_required", {"status": "confirmed"}, False),
         ("booking_retrying", {"status": "retry_scheduled", "retry_at": SOON}, True),
         ("booking_retrying", {"status": "confirmed"}, False),
-        ("hold_expiring", {"status": "authorized"}, True),
-        ("hold_expiring", {"status": "confirmed"}, False),
         # Ends are told, whatever came after them.
         ("booking_confirmed", {"status": "refunded"}, True),
         ("booking_failed", {"status": "failed", "closing_as": "failed"}, True),

@@ -70,9 +70,7 @@ def test_a_match_that_fits_no_more_does_not_wait_for_ever(books: Books, changed:
     if changed == "offer":
         books.db.execute("update public.offers set attributes = '{}' where id = %s", [offer["id"]])
     else:
-        books.db.execute(
-            "update public.campaigns set criteria = '{\"of\": \"nobody\"}' where id = %s", [campaign["id"]]
-        )
+        books.db.execute('update public.campaigns set criteria = \'{"of": "nobody"}\' where id = %s', [campaign["id"]])
 
     begun = books.call("begin_charge", p_campaign_id=campaign["id"], p_offer_id=offer["id"])
 

@@ -125,6 +125,7 @@ take_step(uuid)                                                      | definer a
 unknown_events(text[])                                               | definer autobook_reconcile
 unsettled_payments(jsonb)                                            | definer autobook_reconcile
 waiting_matches(integer)                                             | definer autobook_reconcile
+warn_of_ending_holds(boolean)                                        | definer autobook_reconcile
 warn_of_expiring_cards(boolean)                                      | definer autobook_reconcile
 internal.actor()                                                     | invoker -
 internal.age_seconds(timestamp with time zone)                       | invoker -

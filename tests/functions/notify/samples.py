@@ -35,7 +35,6 @@ DATA: Final[dict[str, dict[str, Any]]] = {
     "dispute_opened": _PAID,
     "dispute_won": {},
     "fraud_warning": {},
-    "hold_expiring": {"expires_at": "2026-11-25T18:00:00+00:00"},
     "refund_failed": _PAID | {"amount_minor": 2500},
     "refund_issued": _PAID | {"amount_minor": 2500},
 }

@@ -12,7 +12,7 @@ from local.stack import LocalStack
 from tests.functions.reconcile.conftest import Tamper
 from tests.support.aftermath import Reconcile, Wire, move_into_the_past, sdk_as_it_is
 from tests.support.fixtures import OpenGateway
-from tests.support.http import ok
+from tests.support.http import Caller, ok
 from tests.support.lambdas import cold_functions, invoke
 from tests.support.stripe_side import StripeSide
 from tests.support.travellers import ASKS_ALWAYS, Json, MakeTraveller, Traveller, in_time
@@ -82,6 +82,10 @@ def leave_everything_open(
         "update public.payment_methods set updated_at = updated_at - interval '1 hour' where id = %s", given_up["id"]
     )
 
+    held = ok(traveller.charge(traveller.open_campaign(capture="manual"), traveller.offer(**long)), 201)
+    tamper("update public.bookings set capture_before = now() + interval '20 hours' where id = %s", held["id"])
+    open_bookings["hold_ending"] = held
+
     expired = traveller.open_campaign()
     traveller.db.execute("update public.campaigns set expires_at = now() where id = %s", [expired["id"]])
     tamper(
@@ -101,6 +105,7 @@ EVERY_JOB = {
     "detaching": {"card_detaching"},
     "campaigns": {"campaign_expired"},
     "cards": {"card_expiring"},
+    "holds": {"hold_ending"},
     "invariants": set(),
     "numbers": set(),
 }
@@ -127,7 +132,7 @@ def test_looking_changes_nothing_and_applying_does_what_it_saw(
     traveller.stripe.flush()
 
     reconcile()
-    until(lambda: len(traveller.bookings()) == 5)
+    until(lambda: len(traveller.bookings()) == 6)
     traveller.stripe.flush()
     until(lambda: "charging" not in {booking["status"] for booking in traveller.bookings()})
 
@@ -139,12 +144,37 @@ def test_looking_changes_nothing_and_applying_does_what_it_saw(
         "event_missed": "confirmed",
         "event_had_failed": "confirmed",
         "match_waiting": "confirmed",
+        "hold_ending": "authorized",
     }
     assert {job: lines for job, lines in reconcile().items() if lines} == {}
     assert sorted(traveller.notified()) == sorted(
         ["booking_retrying", "authentication_required", "booking_failed", "campaign_expired", "card_expiring"]
         + ["booking_confirmed"] * 4
+        + ["booking_authorized"]
     )
+
+
+def test_a_hold_that_fulfilment_has_forgotten_is_an_incident_until_it_is_seen_to(
+    carded: Traveller, machine: Caller, tamper: Tamper, reconcile: Reconcile
+) -> None:
+    booking = ok(carded.charge(carded.open_campaign(capture="manual"), carded.offer(expires_at=in_time(days=20))), 201)
+    said = "select kind, detail, resolved_at is not null from public.incidents where booking_id = %s"
+    reconcile.job("holds")
+    assert carded.rows(said, booking["id"]) == []  # it has days left
+    tamper("update public.bookings set capture_before = '2036-01-01T00:00:00Z' where id = %s", booking["id"])
+    reconcile.job("holds")
+    assert carded.rows(said, booking["id"]) == []
+    tamper("update public.bookings set capture_before = now() + interval '29 hours' where id = %s", booking["id"])
+
+    for _ in range(2):
+        reconcile.job("holds")
+    ((kind, detail, resolved),) = carded.rows(said, booking["id"])
+    assert (kind, resolved) == ("hold_ending", False)
+    assert "it is voided by itself" in detail
+
+    ok(machine.post(f"/bookings/{booking['id']}/capture"))
+    reconcile.job("holds")
+    assert carded.rows(said, booking["id"]) == [("hold_ending", detail, True)]
 
 
 def test_two_runs_at_once_do_no_more_than_one(

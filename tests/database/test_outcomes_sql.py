@@ -167,6 +167,35 @@ def test_late_news_of_less_does_not_undo_more(books: Books, first: str, later: s
     assert (books.statuses(step), books.ledger(step)) == before
 
 
+@pytest.mark.parametrize("what", ["declined", "requires_action", "processing"])
+def test_a_payment_that_turns_up_after_its_booking_has_ended_is_cancelled(books: Books, what: str) -> None:
+    """Its function was slow: meanwhile it was called off, looked up, and Stripe had not heard of it."""
+    step = books.started()
+    books.call("begin_cancel", p_booking_id=step["booking_id"], p_user_id=books.user_id)
+    books.settle(books.facts(step, "absent", payment_intent_id=None), step["attempt_id"])
+    assert books.statuses(step) == ("cancelled", ["voided"])
+    late = books.declined(step, "other_card") if what == "declined" else books.facts(step, what)
+
+    settled = books.settle(late, step["attempt_id"])
+
+    assert (settled["next"]["do"], settled["next"]["payment_intent_id"]) == ("cancel", late["payment_intent_id"])
+    assert books.settle(books.facts(step, "canceled"))["next"]["do"] == "nothing"
+    assert books.statuses(step) == ("cancelled", ["voided"])
+    assert books.ledger(step) == [RESERVED, RELEASED]
+
+
+def test_a_payment_that_succeeds_before_it_could_be_cancelled_is_refunded(books: Books) -> None:
+    step = books.started()
+    books.call("begin_cancel", p_booking_id=step["booking_id"], p_user_id=books.user_id)
+    books.settle(books.facts(step, "absent", payment_intent_id=None), step["attempt_id"])
+    assert books.settle(books.facts(step, "processing"), step["attempt_id"])["next"]["do"] == "cancel"
+    books.forget_lease(step)
+
+    settled = books.settle(books.facts(step, "succeeded"))
+
+    assert (settled["result"], settled["next"]["do"]) == ("late_success", "refund")
+
+
 def test_the_same_decline_told_twice_is_one_decline(books: Books) -> None:
     """The charge's answer and its event name the same Charge; the next card's attempt must not suffer for it."""
     default, backup = books.card(), books.card()

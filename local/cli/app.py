@@ -2,7 +2,7 @@
 
 import typer
 
-from local.cli import doctor, endpoint, people, running, watching
+from local.cli import doctor, endpoint, looking, people, running, watching
 
 app = typer.Typer(
     name="autobook",
@@ -19,6 +19,8 @@ app = typer.Typer(
 )
 app.command()(doctor.doctor)
 app.command()(watching.status)
+app.command()(looking.booking)
+app.command("replay-event")(looking.replay_event)
 app.add_typer(endpoint.endpoints, name="webhook-endpoint")
 app.command()(running.reconcile)
 app.add_typer(running.migrations, name="migrate")

@@ -40,7 +40,7 @@ def look(event: Event) -> dict[str, Any]:
 def apply(event: Event) -> dict[str, Any]:
     """Do what the webhook would: store it once, apply it, take the steps that follow.
 
-    Gives {status, result, duplicate}. An event that was applied, or flagged, is not applied again. Raises Problem.
+    Gives {status, result, duplicate}. An event that was applied is not applied again. Raises Problem.
     """
     rows = database.as_function("reconcile", uuid4().hex)
     received = receive(rows, event)

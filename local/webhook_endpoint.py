@@ -2,9 +2,8 @@
 
 An endpoint's events, address and status can be changed, its API version cannot. A new version therefore takes a new
 endpoint, made beside the old one and disabled at once (https://docs.stripe.com/webhooks/versioning): its secret is
-stored and the code of that version deployed first, then `switch` turns the old one off and the new one on. In that
-order, because an event of the old version that reaches the new code is flagged and stays so, while one that reaches
-nobody is fetched by reconcile within minutes.
+stored and the code of that version deployed first, then `switch` turns the new one on and the old one off. For a moment
+both send: an event of the old version is flagged and not applied, and the new endpoint's delivery of it is.
 """
 
 from dataclasses import dataclass, field
@@ -109,12 +108,12 @@ def _kept(endpoint: Endpoint, others: list[Endpoint], *, switch: bool) -> Plan:
             "stored and the code deployed, run this again with --switch."
         )
     else:
+        if endpoint["status"] != "enabled":
+            steps.append(Step("enable", endpoint["id"], f"enable {endpoint['id']}", {"disabled": False}))
         steps += [
             Step("disable", each["id"], f"disable {each['id']} ({_version(each)})", {"disabled": True})
             for each in others
         ]
-        if endpoint["status"] != "enabled":
-            steps.append(Step("enable", endpoint["id"], f"enable {endpoint['id']}", {"disabled": False}))
     return Plan(tuple(steps), tuple(remarks))
 
 

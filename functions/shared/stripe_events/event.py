@@ -20,9 +20,9 @@ class Event(BaseModel):
 
     model_config = ConfigDict(strict=True, hide_input_in_errors=True)
 
-    id: Annotated[str, Field(pattern="^evt_[A-Za-z0-9_]{1,250}$")]
-    type: Annotated[str, Field(pattern="^[a-z0-9_.]{1,100}$")]
-    api_version: Annotated[str, Field(pattern="^[A-Za-z0-9._-]{1,64}$")] | None
+    id: Annotated[str, Field(pattern="^evt_[!-~]{1,250}$")]
+    type: Annotated[str, Field(pattern="^[!-~]{1,100}$")]
+    api_version: Annotated[str, Field(pattern="^[!-~]{1,64}$")] | None
     livemode: bool
     created: Annotated[int, Field(ge=0, le=LAST_SECOND)]
     data: EventData
@@ -34,10 +34,11 @@ class Event(BaseModel):
 
 
 def stripe_id(value: object) -> str:
-    """A value that is to be an id of Stripe's, which have at most 255 characters. Raises ValueError for anything else.
+    """A value that is to be an id of Stripe's: at most 255 characters. Raises ValueError for anything else.
 
+    Visible ASCII and not only what Stripe makes itself, as an account may hold Customers with ids of its own choice.
     https://docs.stripe.com/upgrades#what-changes-does-stripe-consider-to-be-backward-compatible
     """
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_]{1,255}", value):
+    if not isinstance(value, str) or not re.fullmatch(r"[!-~]{1,255}", value):
         raise ValueError("is no id")
     return value

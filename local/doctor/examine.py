@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from local.doctor import aws, database, endpoint, running, settings, stripe, supabase
+from local.doctor import api, aws, database, endpoint, running, settings, stripe, supabase
 from local.doctor.finding import Finding, Status, unknown
 from local.doctor.patient import Patient
 
@@ -11,6 +11,7 @@ Check = Callable[[Patient], Iterator[Finding]]
 CHECKS: tuple[Check, ...] = (
     *settings.CHECKS,
     *stripe.CHECKS,
+    *api.CHECKS,
     *endpoint.CHECKS,
     *supabase.CHECKS,
     *database.CHECKS,

@@ -22,6 +22,7 @@ from local.stripe.server import running
 from local.stripe.settings import Settings
 from local.stripe.world import StripeWorld
 from tests.support.aws_secrets import SecretStore
+from tests.support.fixtures import *  # noqa: F403 - pytest finds fixtures by their names in here
 from tests.support.ses import SesAccount, ses_account
 
 Values = dict[str, str]

@@ -1,14 +1,16 @@
 """Doctor finds what is planted, says what to do about it, and finds nothing where nothing is."""
 
+import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import jwt
 import pytest
 import time_machine
 
-from local.doctor import aws, database, endpoint, running, settings, stripe, supabase
+from local.doctor import api, aws, database, endpoint, running, settings, stripe, supabase
 from local.doctor.examine import examine, verdict
 from local.doctor.finding import Finding, Status
 from local.function_tokens import FUNCTIONS
@@ -16,18 +18,21 @@ from local.queue import connect
 from local.supabase.tokens import TokenSigner, mint_role_token
 from tests.local.doctor.conftest import Environment, stripe_key
 from tests.support.aws_secrets import SecretStore
+from tests.support.fixtures import OpenGateway
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the SDK's way with httpx
 
 AREAS = {
     **dict.fromkeys(("settings", "keys", "secrets", "addresses"), settings.CHECKS),
     "stripe": stripe.CHECKS,
+    "api": api.CHECKS,
     "webhook": endpoint.CHECKS,
     **dict.fromkeys(("supabase", "tokens"), supabase.CHECKS),
     **dict.fromkeys(("database", "migrations", "policies", "running"), (*database.CHECKS, *running.CHECKS)),
     **dict.fromkeys(("queue", "mail"), aws.CHECKS),
 }
 """The checks beside which a plant is looked for; all of them together take a second."""
+ROOT = Path(__file__).resolve().parents[3]
 Plant = Callable[[Environment], None]
 
 
@@ -54,7 +59,7 @@ def test_a_healthy_environment_has_no_findings(environment: Environment) -> None
     assert [finding for finding in findings if finding.status is not Status.OK] == []
     assert verdict(findings) is Status.OK
     assert {finding.check.split(".")[0] for finding in findings} == {
-        *("settings", "keys", "secrets", "addresses", "clock", "stripe", "webhook", "supabase", "tokens"),
+        *("settings", "keys", "secrets", "addresses", "clock", "stripe", "api", "webhook", "supabase", "tokens"),
         *("database", "migrations", "policies", "queue", "mail", "running"),
     }
     no_secret_in(findings, environment)
@@ -270,6 +275,7 @@ PLANTS: dict[str, tuple[Plant, str, Status, str]] = {
         FAIL,
         "correct AUTOBOOK_API_URL",
     ),
+    "no API at all": (with_(AUTOBOOK_API_URL="http://127.0.0.1:9"), "api.health", FAIL, "deploy the API"),
     "another project's address": (project_is_away, "supabase.project", FAIL, "correct SUPABASE_URL"),
     "an unknown publishable key": (
         with_(SUPABASE_PUBLISHABLE_KEY="sb_publishable_of_another_project_0123"),
@@ -402,6 +408,17 @@ def test_a_secret_that_cannot_be_read_is_named_and_what_needs_it_too(
     environment.values["STRIPE_WEBHOOK_SECRETS"] = "aws-sm:autobook/nothing"
     findings = assert_found(environment, "settings.STRIPE_WEBHOOK_SECRETS", FAIL, "secretsmanager:GetSecretValue")
     assert not of(findings, "settings.webhook")
+
+
+def test_a_function_with_unfit_settings_is_named(environment: Environment, gateway_with: OpenGateway) -> None:
+    environment.values["AUTOBOOK_API_URL"] = str(gateway_with(STRIPE_WEBHOOK_SECRETS="").base_url)
+    findings = assert_found(environment, "api.health", FAIL, "function webhook")
+    assert len(of(findings, "api.health")) == 1, "the others are well"
+
+
+def test_every_function_that_answers_http_is_asked() -> None:
+    document = json.loads((ROOT / "docs" / "openapi.json").read_text("utf-8"))
+    assert {path.split("/")[1] for path in document["paths"]} - {"health"} == set(api.FUNCTIONS)
 
 
 def test_every_function_has_a_token_looked_at(environment: Environment) -> None:

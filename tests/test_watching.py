@@ -209,7 +209,7 @@ def test_cloudformation_takes_them(tmp_path: Path) -> None:
     }
     path = tmp_path / "template.json"
     path.write_text(json.dumps(template))
-    lint = [Path(sys.executable).parent / "cfn-lint", "--region", "eu-central-1", "--", path]
+    lint: list[str | Path] = [Path(sys.executable).parent / "cfn-lint", "--region", "eu-central-1", "--", path]
     done = subprocess.run(lint, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     resources["PaymentSuccessAlarm"]["Properties"]["TreatMissingDatum"] = "notBreaching"

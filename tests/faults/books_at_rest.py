@@ -283,14 +283,20 @@ class Stage:
         """Whoever had a step does not come back."""
         self.connection.execute("update public.bookings set leased_until = null where leased_until is not null")
 
-    def come_to_rest(self) -> None:
-        """What reconcile does, until there is nothing to do."""
-        # A slow bank is done in two hours; a 500 that Stripe remembers is replayed for a day.
-        for hours in (2, 24):
-            self.world.advance(hours * 3600)
+    def come_to_rest(self, hours: float, *, news_first: bool) -> None:
+        """What reconcile does when it comes back after so many hours, until there is nothing to do.
+
+        Without `news_first` it does what is due before it hears of anything: Stripe's answers are all that it has.
+        """
+        for wait_hours in (hours, 24):  # a 500 that Stripe remembers is replayed for a day
+            self.world.advance(wait_hours * 3600)
             for _ in range(MOST_ROUNDS):
                 self.forget_leases()
-                if not (self._bring_events() + self._do_what_is_due()):
+                found = self._bring_events() if news_first else 0
+                found += self._do_what_is_due()
+                if not found and not news_first:
+                    found = self._bring_events()
+                if not found:
                     return
         raise AssertionError(f"never at rest: {self.function('reconcile').call('due_bookings', p_limit=100)}")
 

@@ -26,6 +26,8 @@ from tests.faults.books_at_rest import PUBLISHABLE_KEY, STRIPE_STEPS, Call, Json
 from tests.faults.machines import bounded
 
 Outcome = Literal["succeed", "fail", "abandon"]
+Fate = Literal["goes well", "is under way", "answer lost"]
+FATES: tuple[Fate, ...] = ("goes well", "is under way", "answer lost")
 OFFER_LIFE = timedelta(days=20)
 ANY = st.integers(min_value=0, max_value=11)
 FAULTS = st.sampled_from(
@@ -57,6 +59,7 @@ class Payments(RuleBasedStateMachine):
         self.pairs: list[tuple[str, str]] = []
         self.booking_of: dict[tuple[str, str], str] = {}
         self.calls: list[Call] = []
+        self.away_hours, self.news_first = 2.0, True
 
     # --- helpers -----------------------------------------------------------------------------------------------------
 
@@ -89,13 +92,20 @@ class Payments(RuleBasedStateMachine):
 
     # --- charging ----------------------------------------------------------------------------------------------------
 
-    @initialize(amounts=st.lists(st.sampled_from([9_000, 20_000]), min_size=1, max_size=3), campaign=st.integers(0, 1))
-    def some_offers_are_charged(self, amounts: list[int], campaign: int) -> None:
+    @initialize(
+        amounts=st.lists(st.sampled_from([9_000, 20_000]), min_size=1, max_size=3),
+        campaign=st.integers(0, 1),
+        away_hours=st.sampled_from([2, 26]),
+        news_first=st.booleans(),
+    )
+    def some_offers_are_charged(self, amounts: list[int], campaign: int, away_hours: float, news_first: bool) -> None:
+        """And it is decided how long reconcile stays away at the end, and whether it hears Stripe's news first."""
+        self.away_hours, self.news_first = away_hours, news_first
         for amount in amounts:
-            self.an_offer_is_charged(amount, campaign, smoothly=len(self.pairs) != 1)
+            self.an_offer_is_charged(amount, campaign, FATES[len(self.pairs)])
 
-    @rule(amount=st.sampled_from([9_000, 20_000]), campaign=st.integers(0, 1), smoothly=st.booleans())
-    def an_offer_is_charged(self, amount: int, campaign: int, smoothly: bool) -> None:
+    @rule(amount=st.sampled_from([9_000, 20_000]), campaign=st.integers(0, 1), fate=st.sampled_from(FATES))
+    def an_offer_is_charged(self, amount: int, campaign: int, fate: Fate) -> None:
         offer = self.stage.insert(
             "public.offers",
             id=f"offer-{len(self.pairs)}-{self.stage.user_id}",
@@ -106,8 +116,10 @@ class Payments(RuleBasedStateMachine):
         )
         self.pairs.append((self.stage.campaigns[campaign], offer))
         self.begin(len(self.pairs) - 1)
-        if smoothly:
+        if fate == "goes well":
             self.everybody_finishes()
+        elif fate == "answer lost" and self.calls:
+            self.stage.ask_stripe(self.calls.pop().step)
 
     @rule()
     def everybody_finishes(self) -> None:
@@ -271,7 +283,7 @@ class Payments(RuleBasedStateMachine):
         """Everybody goes home, reconcile runs to rest, and the books are compared."""
         self.calls.clear()
         self.stage.world.faults.clear()
-        self.stage.come_to_rest()
+        self.stage.come_to_rest(self.away_hours, news_first=self.news_first)
         assert [str(breach) for breach in self.stage.breaches()] == []
 
 

@@ -20,10 +20,12 @@ from rich.table import Table
 from rich.text import Text
 
 from functions.shared.database import Database
-from local import emf
+from local import cloudwatch, emf
 from local.thresholds import THRESHOLDS, Threshold
 
 BUCKETS: Final = 30
+CREATION: Final = "campaign_creation_success"
+"""The one number with a limit that no database knows: what failed never came there."""
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 _PLOTTED: Final = {
     "payments_ended": "Payments that ended",
@@ -93,29 +95,36 @@ def status(
     *,
     queue_url: str | None = None,
     told: emf.Samples | None = None,
+    cloudwatch_stage: str | None = None,
 ) -> Status:
     """The numbers of the last `window_seconds`, by a database that was opened with the operators' key.
 
-    `queue_url` is the charge queue's, whose dead letters are counted with the process's AWS credentials; `told` is what
-    functions have printed. Raises Problem when the database can't be asked: then nothing can be told.
+    `queue_url` is the charge queue's, whose dead letters are counted with the process's AWS credentials. How creating
+    campaigns went is what functions have printed (`told`), or what CloudWatch was told by a stage. Raises Problem when
+    the database can't be asked: then nothing can be told.
     """
     numbers: dict[str, float | None] = database.call("operational_numbers", p_window_seconds=window_seconds)
     series = database.call("operational_series", p_window_seconds=window_seconds, p_buckets=BUCKETS)
     breaches = database.call("invariant_breaches")
     found: dict[str, float | None] = numbers | {"invariant_breaches": len(breaches)}
-    unknown = set()
+    unknown: set[str] = set()
     if queue_url:
         found["dead_letters"] = dead_letters(queue_url)
         if found["dead_letters"] is None:
             unknown.add("dead_letters")
-    created = told.values("CampaignCreation") if told is not None else None
+    if told is not None:
+        created = told.values("CampaignCreation")
+        found[CREATION] = sum(created) / len(created) if created else None
+    elif cloudwatch_stage:
+        try:
+            found[CREATION] = cloudwatch.rate(cloudwatch_stage, "CampaignCreation", window_seconds)
+        except cloudwatch.NoAnswerError:
+            unknown.add(CREATION)
     readings = []
     for threshold in THRESHOLDS:
-        if threshold.number is None:
-            value, known = (sum(created) / len(created) if created else None), created is not None
-        else:
-            value, known = found.get(threshold.number), threshold.number in found
-        readings.append(Reading(threshold, value, _verdict(threshold, value, known, threshold.number in unknown)))
+        name = threshold.number or CREATION
+        value = found.get(name)
+        readings.append(Reading(threshold, value, _verdict(threshold, value, name in found, name in unknown)))
     return Status(datetime.now(UTC), window_seconds, tuple(readings), numbers, tuple(series), tuple(breaches))
 
 

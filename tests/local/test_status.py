@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,36 @@ def test_dead_letters_are_counted(project: Project, monkeypatch: pytest.MonkeyPa
     assert "no answer" in shown(unknown)
 
 
+@mock_aws
+def test_cloudwatch_is_asked_for_what_no_database_knows(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+
+    def creation(stage: str) -> status.Reading:
+        (reading,) = [each for each in project.status(cloudwatch_stage=stage).readings if each.threshold.number is None]
+        return reading
+
+    assert creation("prod").verdict is Verdict.NOTHING
+    told = boto3.client("cloudwatch")
+    for stage, value in (("prod", 1.0), ("prod", 1.0), ("prod", 0.0), ("prod", 1.0), ("dev", 1.0)):
+        told.put_metric_data(
+            Namespace="Autobook",
+            MetricData=[
+                {
+                    "MetricName": "CampaignCreation",
+                    "Dimensions": [{"Name": "Stage", "Value": stage}],
+                    "Timestamp": datetime.now(UTC) - timedelta(seconds=90),
+                    "Value": value,
+                }
+            ],
+        )
+    assert (creation("prod").value, creation("prod").verdict) == (0.75, Verdict.OUTSIDE)
+    assert (creation("dev").value, creation("dev").verdict) == (1.0, Verdict.OK)
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    assert creation("prod").verdict is Verdict.UNKNOWN, "without a region nobody can be asked"
+
+
 def test_the_command_exits_by_what_it_found(project: Project) -> None:
     well = project.command()
     assert (well.returncode, "Payment success rate" in well.stdout) == (0, True), well.stderr
@@ -224,6 +255,8 @@ def test_the_command_exits_by_what_it_found(project: Project) -> None:
     assert told["verdict"] == "outside"
     assert {each["number"]: each["value"] for each in told["readings"]}["unresolved_incidents"] == 1
     assert SECRET_KEY not in unwell.stdout + unwell.stderr + well.stdout + well.stderr
+    without_stage = project.command("--cloudwatch")
+    assert (without_stage.returncode, "name STAGE" in without_stage.stderr) == (2, True)
     away = project.command(SUPABASE_URL="http://127.0.0.1:9")
     assert (away.returncode, away.stdout) == (3, "")
     assert "database_unavailable" in away.stderr

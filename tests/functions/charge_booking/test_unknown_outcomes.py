@@ -175,6 +175,35 @@ def test_a_second_card_whose_500_hides_a_success_has_booked(carded: Traveller, s
     assert len(stripe_side.taken(carded.customer_id)) == 1
 
 
+def test_a_decline_that_a_replayed_500_hides_is_a_decline(carded: Traveller, stripe_side: StripeSide) -> None:
+    """The next card is charged, on the same PaymentIntent."""
+    card = ok(carded.api.get("/payment-methods"))["data"][0]
+    carded.save_card(MASTERCARD)
+    stripe_side.change_card(carded.stripe_id(card), "do_not_honor", times=1)
+    campaign, offer = carded.open_campaign(use_backups=True), carded.offer()
+    stripe_side.hold()
+    stripe_side.fault(**DONE_AND_500, match=PAYMENTS)
+    assert ok(carded.charge(campaign, offer), 202)["status"] == "charging"
+
+    again = ok(carded.charge(campaign, offer), 200)
+
+    assert [attempt["status"] for attempt in again["attempts"]] == ["declined", "succeeded"]
+    assert len(stripe_side.intents(carded.customer_id)) == 1
+    assert len(stripe_side.taken(carded.customer_id)) == 1
+
+
+def test_who_cancels_while_a_replayed_500_is_waited_for_is_not_kept_waiting(
+    carded: Traveller, stripe_side: StripeSide
+) -> None:
+    campaign, offer, booking = charge_into({"kind": "error_before"}, carded, stripe_side)
+    assert ok(carded.charge(campaign, offer), 202)["status"] == "charging"
+
+    cancelled = ok(carded.api.post(f"/bookings/{booking['id']}/cancel"))
+
+    assert cancelled["status"] == "cancelled"
+    assert carded.ledger(campaign) == [("reserve", 12_000), ("release", 12_000)]
+
+
 def patience_ends(traveller: Traveller, booking: Json) -> None:
     """As if Stripe had replayed its 500 for the first time an hour ago."""
     marked = traveller.rows(

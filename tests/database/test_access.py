@@ -166,7 +166,7 @@ LIMITS: dict[str, tuple[Json, Json]] = {
     "price within budget": ({"max_price_minor": 50_000}, {"max_price_minor": 50_001}),
     "max_bookings": ({"max_bookings": 1000}, {"max_bookings": 1001}),
     "max_bookings, none": ({"max_bookings": 1}, {"max_bookings": 0}),
-    "expires_at": ({"expires_at": in_time(minutes=1)}, {"expires_at": in_time(minutes=-1)}),
+    "expires_at": ({"expires_at": in_time(hours=2)}, {"expires_at": in_time(minutes=-1)}),
     "expires_at, never": ({"expires_at": "9999-12-29T00:00:00Z"}, {"expires_at": "infinity"}),
     "capture": ({"capture": "manual"}, {"capture": "by hand"}),
     "when_hold_ends": ({"when_hold_ends": "capture"}, {"when_hold_ends": "hope"}),

@@ -30,6 +30,7 @@ AREAS = {
     **dict.fromkeys(("supabase", "tokens"), supabase.CHECKS),
     **dict.fromkeys(("database", "migrations", "policies", "running"), (*database.CHECKS, *running.CHECKS)),
     **dict.fromkeys(("queue", "mail"), aws.CHECKS),
+    "clock": (*stripe.CHECKS, *supabase.CHECKS),
 }
 """The checks beside which a plant is looked for; all of them together take a second."""
 ROOT = Path(__file__).resolve().parents[3]

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -292,6 +293,12 @@ def test_a_planted_breach_is_named(name: str, played: Snapshot) -> None:
 
 def test_every_rule_has_a_planted_breach() -> None:
     assert {rule for rule, _ in PLANTED.values()} == RULES.keys()
+
+
+def test_the_documentation_names_every_rule() -> None:
+    page = Path(__file__).parents[2] / "docs" / "reliability.md"
+    table = page.read_text("utf-8").partition("## What is assumed")[0]
+    assert set(re.findall(r"`([a-z_]+)`", table)) - {"max_bookings", "charging"} == RULES.keys()
 
 
 def test_a_breach_names_a_rule() -> None:

@@ -14,7 +14,7 @@ EMPTY = Snapshot({name: [] for name in ("offers", "matches", "bookings", "refund
 
 def test_every_disaster_once() -> None:
     before = {process.pid for process in psutil.Process().children(recursive=True)}
-    report = run(0.0, travellers=3, calm_seconds=1.0, patience_seconds=0.5, seed=5)
+    report = run(0.0, travellers=3, calm_seconds=0.6, patience_seconds=0.5, seed=5)
 
     kinds = {"postgres killed", "gateway killed", "queue killed", "stripe stalled"}
     assert {disaster.kind for disaster in report.disasters} == kinds | ({"disk full"} if report.has_volume else set())

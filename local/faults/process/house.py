@@ -61,9 +61,7 @@ class House:
                 for name, value in wanted.items():
                     shown = connection.execute("select current_setting(%s)", [name]).fetchone()
                     assert shown == (value,), f"{name} is {shown}: the database is not durable"
-            options = StackOptions(
-                reconcile_every_seconds=_RECONCILE_EVERY_SECONDS, queue_visibility_timeout_seconds=30
-            )
+            options = StackOptions(reconcile_every_seconds=_RECONCILE_EVERY_SECONDS)
             stack = everything.enter_context(LocalStack.start(options, database_url=url))
             yield cls(server, stack, volume)
 

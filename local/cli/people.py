@@ -28,6 +28,7 @@ def erase(
     user: User,
     yes: Annotated[bool, typer.Option("--yes", help="Really do it: nothing brings it back.")] = False,
     live: Live = False,
+    as_json: AsJson = False,
     env_file: EnvFile = None,
 ) -> None:
     """Clear what identifies a person and delete their Stripe Customer; the accounts stay (GDPR article 17).
@@ -46,7 +47,9 @@ def erase(
         from local import people
 
         had_customer = people.erase(user)
-    say("Erased, at Stripe too." if had_customer else "Erased; Stripe knew nobody of that id.")
+    if as_json:
+        print_json({"user_id": user, "erased": True, "stripe_customer_deleted": had_customer})
+    say("Erased, at Stripe too." if had_customer else "Erased; they had no Customer at Stripe.")
     say("The accounts stay. The row in auth.users is the project's own to delete or clear.")
 
 

@@ -100,7 +100,7 @@ def migrate_status(as_json: AsJson = False, env_file: EnvFile = None) -> None:
         raise typer.Exit(Status.FINDINGS)
 
 
-def function_tokens(env_file: EnvFile = None) -> None:
+def function_tokens(as_json: AsJson = False, env_file: EnvFile = None) -> None:
     """Mint a token for each Lambda's database role: prints secrets, one NAME=value a line, for a secret store.
 
     Signed with SUPABASE_JWT_SECRET, or with the ES256 key in the file that SUPABASE_SIGNING_KEY names.
@@ -122,5 +122,8 @@ def function_tokens(env_file: EnvFile = None) -> None:
             Status.USAGE,
             "Set SUPABASE_URL, and SUPABASE_JWT_SECRET or SUPABASE_SIGNING_KEY (a file with an ES256 JWK).",
         )
+    if as_json:
+        print_json(tokens)
+        return
     for name, value in tokens.items():
         typer.echo(f"{name}={value}")

@@ -59,8 +59,12 @@ class Environment:
         url, self.world = self.cleanup.enter_context(running(made))
         self.values |= {"STRIPE_API_BASE": url, "STRIPE_SECRET_KEY": key}
         if synced:
-            with self.stripe(made.secret_key) as client:
-                webhook_endpoint.apply(client, webhook_endpoint.plan([], self.webhook_url).steps)
+            self.sync(made.secret_key)
+
+    def sync(self, key: str | None = None) -> None:
+        """Make the endpoint at Stripe, as `autobook webhook-endpoint sync` does."""
+        with self.stripe(key) as client:
+            webhook_endpoint.apply(client, webhook_endpoint.plan([], self.webhook_url).steps)
 
     def stripe(self, key: str | None = None) -> AbstractContextManager[stripe.StripeClient]:
         """The SDK, talking to the account."""
@@ -85,6 +89,22 @@ def _healthy_database_url(_make_database: Callable[[], tuple[str, str]]) -> str:
     return _make_database()[1]
 
 
+@dataclass(frozen=True)
+class Account:
+    """An account at Stripe that tests share; each begins it anew."""
+
+    url: str
+    world: StripeWorld
+    key: str = field(repr=False)
+
+
+@pytest.fixture(scope="session")
+def _account(stack: LocalStack) -> Iterator[Account]:
+    key = stripe_key()
+    with running(Settings(secret_key=key, publishable_key=stack.keys.stripe_publishable)) as (url, world):
+        yield Account(url, world, key)
+
+
 @pytest.fixture(scope="session")
 def _queue_url(stack: LocalStack) -> str:
     """A queue as it is when deployed; the stack's own gives its messages back sooner."""
@@ -94,7 +114,11 @@ def _queue_url(stack: LocalStack) -> str:
 
 @pytest.fixture
 def environment(
-    stack: LocalStack, _healthy_database_url: str, _queue_url: str, monkeypatch: pytest.MonkeyPatch
+    stack: LocalStack,
+    _account: Account,
+    _healthy_database_url: str,
+    _queue_url: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Environment]:
     """An environment that is well. Who changes the database takes `spoil_database` first."""
     for name, value in base_environment().items():
@@ -112,7 +136,10 @@ def environment(
             "CHARGE_QUEUE_URL": _queue_url,
         }
         made = Environment(stack, values, _healthy_database_url, ses, cleanup)
-        made.open_stripe(stripe_key())
+        made.world = _account.world
+        made.world.reset()
+        made.values |= {"STRIPE_API_BASE": _account.url, "STRIPE_SECRET_KEY": _account.key}
+        made.sync()
         for name, value in values.items():
             if name.startswith("AWS_"):
                 monkeypatch.setenv(name, value)

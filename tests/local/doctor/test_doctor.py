@@ -15,6 +15,8 @@ from local.doctor.examine import examine, verdict
 from local.doctor.finding import Finding, Status
 from local.function_tokens import FUNCTIONS
 from local.queue import connect
+from local.supabase.app import serving
+from local.supabase.settings import Settings
 from local.supabase.tokens import TokenSigner, mint_role_token
 from tests.local.doctor.conftest import Environment, stripe_key
 from tests.support.aws_secrets import SecretStore
@@ -232,6 +234,10 @@ def sandbox(environment: Environment) -> None:
     environment.ses.is_out_of_sandbox = False
 
 
+def queue_that_is_impatient(environment: Environment) -> None:
+    environment.values["CHARGE_QUEUE_URL"] = environment.stack.queue_url
+
+
 FAIL, WARN, UNKNOWN = Status.FAIL, Status.WARN, Status.UNKNOWN
 PLANTS: dict[str, tuple[Plant, str, Status, str]] = {
     "no signing secrets": (without("AUTOBOOK_SIGNING_SECRETS"), "settings.machines", FAIL, "set the variable"),
@@ -261,6 +267,8 @@ PLANTS: dict[str, tuple[Plant, str, Status, str]] = {
     "one secret for Stripe and machines": (one_secret_for_all, "secrets.shared", FAIL, "openssl rand -hex 32"),
     "Supabase's keys swapped": (keys_swapped, "keys.supabase_publishable", FAIL, "rotate the secret one"),
     "links without TLS": (with_(APP_URL="http://app.example.com"), "addresses.APP_URL", FAIL, "https://"),
+    "an unrestricted live key": (live_key, "keys.restricted", WARN, "make a restricted key"),
+    "nobody says where the API is": (without("AUTOBOOK_API_URL"), "webhook.endpoint", UNKNOWN, "AUTOBOOK_API_URL"),
     "another account's key": (another_accounts_key, "stripe.key", FAIL, "dashboard.stripe.com/apikeys"),
     "a restricted key that cannot refund": (restricted_too_far, "stripe.permissions", FAIL, "add the permissions"),
     "no endpoint": (no_endpoint, "webhook.endpoint", FAIL, "webhook-endpoint sync"),
@@ -290,6 +298,12 @@ PLANTS: dict[str, tuple[Plant, str, Status, str]] = {
         FAIL,
         "SUPABASE_JWT_ISSUER",
     ),
+    "the legacy secret beside the project's own keys": (
+        with_(SUPABASE_JWT_SECRET="a-secret-of-forty-characters-0123456789ab"),
+        "supabase.legacy_secret",
+        WARN,
+        "unset SUPABASE_JWT_SECRET",
+    ),
     "an expired token": (token_expired, "tokens.webhook", FAIL, "function-tokens"),
     "a token about to expire": (token_expires_soon, "tokens.notify", WARN, "function-tokens"),
     "a token of another function": (token_of_another_function, "tokens.offers", FAIL, "function-tokens"),
@@ -304,6 +318,7 @@ PLANTS: dict[str, tuple[Plant, str, Status, str]] = {
     "no database": (without("DATABASE_URL"), "database.login", UNKNOWN, "direct connection"),
     "no queue": (no_such_queue, "queue.reachable", FAIL, "CHARGE_QUEUE_URL"),
     "a queue without dead letters": (queue_without_dead_letters, "queue.dead_letters", FAIL, "deploy the template"),
+    "a queue that repeats what is under way": (queue_that_is_impatient, "queue.visibility", FAIL, "174 seconds"),
     "an unverified sender": (sender_not_verified, "mail.sender", FAIL, "verify the domain"),
     "mail in the sandbox": (sandbox, "mail.sandbox", WARN, "production access"),
     "no such configuration set": (
@@ -390,6 +405,16 @@ def test_what_is_planted_in_the_database_is_found(name: str, spoil_database: Env
     plant(spoil_database)
     findings = assert_found(spoil_database, check, status, remedy)
     assert {finding.check for finding in findings if finding.status is FAIL} <= {check}, "one thing was planted"
+
+
+@pytest.mark.parametrize(("secret", "status"), [("", FAIL), ("x" * 40, WARN)])
+def test_a_project_that_signs_with_the_shared_secret(secret: str, status: Status, environment: Environment) -> None:
+    with serving(Settings(database_url=environment.database_url, jwt_secret="y" * 40)) as url:
+        environment.values |= {"SUPABASE_URL": url, "SUPABASE_JWT_ISSUER": f"{url}/auth/v1"}
+        environment.values |= {"SUPABASE_JWT_SECRET": secret} if secret else {}
+        found = of(examine(environment.values, checks=supabase.CHECKS), "supabase.jwks")
+    assert [finding.status for finding in found] == [status]
+    assert "asymmetric keys" in found[0].remedy
 
 
 @pytest.mark.parametrize(("seconds", "status"), [(20, WARN), (-200, FAIL), (400, FAIL)])

@@ -33,7 +33,7 @@ class Surroundings:
         """What carries requests to Supabase; None is httpx's own."""
         return None
 
-    def stripe_http_client(self, _timeout_seconds: float) -> stripe.HTTPClient | None:
+    def stripe_http_client(self, timeout_seconds: float) -> stripe.HTTPClient | None:
         """What carries requests to Stripe; None is the gateway's own.
 
         It is not made here: this module is in every function, and the SDK is not.

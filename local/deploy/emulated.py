@@ -59,7 +59,7 @@ def emulated(options: StackOptions | None = None) -> Iterator[EmulatedService]:
 
     service.get_ready()
     with timed("package"):
-        build(host(), bytecode=True)
+        build(host())
     with Emulator.start() as aws, LocalStack.start(options) as stack:
         for part in ("local.queue", "local.gateway"):  # what is deployed takes their place
             stack.children.pop(part).stop()
@@ -72,6 +72,8 @@ def emulated(options: StackOptions | None = None) -> Iterator[EmulatedService]:
         with timed("deploy"):
             service.osls("deploy", "--stage", STAGE, environment=environment | aws.environment())
         deployed = service.outputs(aws.client("cloudformation"), STAGE)
+        with timed("become active"):
+            service.wait_until_active(aws.client("lambda"), STAGE)
         stack.api_url = aws.api_url(deployed.api_id)
         held["STRIPE_WEBHOOK_SECRETS"] = _webhook_endpoint(stack)
         secrets.put(vault, STAGE, secrets.from_environment(held))

@@ -82,7 +82,7 @@ def contents(function: Function, root: Path = ROOT) -> Contents:
             raise FileNotFoundError(f"{name} is no module below {root}")
         modules[name] = file
         pending += _parents(name)
-        for wanted in _imported_by(file.read_text("utf-8")):
+        for wanted in imported_by(file.read_text("utf-8")):
             top = wanted[0].partition(".")[0]
             if top == "functions":
                 pending += [found for candidate in wanted if (found := _module(candidate, root))]
@@ -117,7 +117,8 @@ def _parents(name: str) -> list[str]:
 
 
 @cache
-def _imported_by(source: str) -> tuple[tuple[str, ...], ...]:
+def imported_by(source: str) -> tuple[tuple[str, ...], ...]:
+    """What a module imports anywhere but for type checkers; each as the names that it may mean, likeliest first."""
     return tuple(_imports(ast.parse(source)))
 
 

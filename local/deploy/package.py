@@ -26,16 +26,16 @@ from local.deploy.packages import Distribution, Installed, PackagingError, Platf
 
 BUILD: Final = ROOT / "build"
 LIMIT_BYTES: Final = {
-    "webhook": 8_500_000,
-    "charge-queue": 8_500_000,
-    "reconcile": 8_500_000,
+    "webhook": 7_000_000,
+    "charge-queue": 7_000_000,
+    "reconcile": 7_000_000,
     # They verify users' tokens, for which cryptography brings 5 MB.
     "campaigns": 11_000_000,
     "offers": 11_000_000,
-    "setup-intent": 13_500_000,
-    "payment-methods": 13_500_000,
-    "charge-booking": 13_500_000,
-    "bookings": 13_500_000,
+    "setup-intent": 12_500_000,
+    "payment-methods": 12_500_000,
+    "charge-booking": 12_500_000,
+    "bookings": 12_500_000,
     # It brings the formats of every language along (babel).
     "notify": 16_500_000,
 }
@@ -45,6 +45,8 @@ _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 _COMPRESSION: Final = 6
 _LEFT_OUT: Final = (".pyi", ".pyx", ".pxd", ".c", ".h", ".pyc", "/py.typed", ".exe")
 """For type checkers and compilers. Bytecode is made by us or not at all."""
+_TYPES_ONLY: Final = ("stripe/params/",)
+"""Declared for type checkers; the SDK imports it when somebody asks for `stripe.params`, which nobody does."""
 _BOTO_DATA: Final = ("botocore/data/", "boto3/data/", "boto3/examples/")
 
 
@@ -176,7 +178,7 @@ def _entries(
 
 def is_left_out(name: str, services: frozenset[str]) -> bool:
     """Whether a function can do without a file of a distribution."""
-    if name.endswith(_LEFT_OUT) or ".dist-info/" in name or name.startswith("bin/"):
+    if name.endswith(_LEFT_OUT) or ".dist-info/" in name or name.startswith(("bin/", *_TYPES_ONLY)):
         return True
     if not name.startswith(_BOTO_DATA):
         return False

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+from botocore.exceptions import WaiterError
 
 from local.deploy.functions import FUNCTIONS, ROOT
 from local.deploy.secrets import SERVICE
@@ -123,6 +124,22 @@ def served_segments() -> list[str]:
     from local.lambda_runtime import http_functions
 
     return sorted(http_functions())
+
+
+def wait_until_active(client: Any, stage: str) -> None:
+    """Wait until every function can be called: a version with SnapStart is started and copied first.
+
+    Raises DeployError for one that could not be started.
+    """
+    for function in FUNCTIONS:
+        name = f"{SERVICE}-{stage}-{function.name}"
+        qualifiers = [alias["Name"] for alias in client.list_aliases(FunctionName=name)["Aliases"]]
+        for qualifier in qualifiers or ["$LATEST"]:
+            waiter = client.get_waiter("function_active_v2")
+            try:
+                waiter.wait(FunctionName=name, Qualifier=qualifier, WaiterConfig={"Delay": 1, "MaxAttempts": 300})
+            except WaiterError as error:
+                raise DeployError(f"{name} does not become active: {error}") from None
 
 
 def prune(client: Any, stage: str, keep: int = KEPT_VERSIONS) -> list[str]:

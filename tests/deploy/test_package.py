@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from local.deploy import package
-from local.deploy.functions import FUNCTIONS, ROOT, contents, find
+from local.deploy.functions import FUNCTIONS, ROOT, contents, find, imported_by
 from local.deploy.package import Artifact, build, is_left_out, too_large
-from local.deploy.packages import LAMBDA, Installed, PackagingError, Platform, check, elf_machine, fits, host
+from local.deploy.packages import LAMBDA, Installed, PackagingError, Platform, check, elf_machine, fits, host, install
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +93,18 @@ def test_what_serves_type_checkers_and_other_services_is_left_out() -> None:
         assert is_left_out(name, services)
     for name in ("stripe/_charge.py", "botocore/data/endpoints.json", "botocore/data/sqs/2012/service-2.json.gz"):
         assert not is_left_out(name, services)
+
+
+def test_the_sdk_itself_needs_nothing_that_is_left_out_of_it() -> None:
+    """Outside of stripe.params nothing imports it but for type checkers, and by name when somebody asks for it."""
+    site = install(package.BUILD / "host-packages", host()).directory
+    found = []
+    for path in (site / "stripe").rglob("*.py"):
+        if "params" not in path.relative_to(site / "stripe").parts:
+            wanted = imported_by(path.read_text("utf-8"))
+            found += [path.name for each in wanted for name in each if name.startswith("stripe.params")]
+    assert found == []
+    assert ("stripe.params.X",) in imported_by("def f():\n    from stripe.params import X")
 
 
 # --- the same bytes -----------------------------------------------------------------------------------------------

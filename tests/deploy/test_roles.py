@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
+import botocore.session
 import pytest
 from botocore import xform_name
 
@@ -46,10 +46,11 @@ def template(template_file: Path) -> Json:
 def called(function: Function, root: Path = ROOT) -> set[str]:
     """The AWS operations that a function's modules call, as methods of boto3's clients are named."""
     needs = contents(function, root)
+    loader = botocore.session.get_session()
     known = {
         xform_name(operation)
         for service in aws_services(needs, root)
-        for operation in boto3.client(service, region_name="eu-central-1").meta.service_model.operation_names
+        for operation in loader.get_service_model(service).operation_names
     }
     names: set[str] = set()
     for path in needs.files:

@@ -9,7 +9,7 @@ WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup stack demo test faults faults-process lint format types migrate migrate-status function-tokens reconcile doctor status audit audit-verify user-export user-erase bench-cold reset-local clean
-.PHONY: package
+.PHONY: package deploy deploy-secrets deploy-smoke deploy-local test-deploy
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -73,6 +73,21 @@ user-erase: setup ## Clear what identifies a person, keeping the accounts: PERSO
 
 package: setup ## Make build/lambda/<function>.zip: each function's own code and dependencies, the same bytes each time
 	@exec $(PY) -m local.deploy.package
+
+deploy: setup ## Package and deploy to AWS, and see what answers: STAGE=dev|staging|prod (docs/deploy.md)
+	@exec $(PY) -m local.deploy aws --stage $(STAGE)
+
+deploy-secrets: setup ## Write each function's secret at AWS from the environment: STAGE=dev|staging|prod
+	@exec $(PY) -m local.deploy secrets --stage $(STAGE)
+
+deploy-smoke: setup ## Ask each deployed function how it is: STAGE=dev|staging|prod
+	@exec $(PY) -m local.deploy smoke --stage $(STAGE)
+
+deploy-local: setup ## The same deployment on an emulator of AWS, until Ctrl-C; ONCE=1 ends after the first answers
+	@exec $(PY) -m local.deploy local $(if $(ONCE),--once)
+
+test-deploy: setup ## Boot the packages, check template and roles, deploy to the emulator and play the story there
+	@AUTOBOOK_NO_SKIPS=1 AUTOBOOK_SLOW=1 exec $(PY) -m pytest tests/deploy
 
 bench-cold: setup ## Import time of the handlers beside a bare fastapi + mangum + supabase + stripe function
 	@exec $(PY) -m local.bench_cold

@@ -25,9 +25,19 @@ def clients(*services: str) -> list[Any]:
 NOT_MADE = {
     *("AWS::ApiGatewayV2::Api", "AWS::ApiGatewayV2::Integration", "AWS::ApiGatewayV2::Route"),
     *("AWS::ApiGatewayV2::Stage", "AWS::Lambda::Alias", "AWS::Lambda::EventInvokeConfig", "AWS::S3::BucketPolicy"),
-    "AWS::Scheduler::Schedule",
+    *("AWS::CloudWatch::Alarm", "AWS::SNS::Subscription", "AWS::Scheduler::Schedule"),
 }
 """What moto's CloudFormation passes over."""
+
+
+def without_aliases(value: Any) -> Any:
+    """To the functions themselves: moto makes no alias, and then finds that there is none."""
+    if isinstance(value, dict):
+        joined = value.get("Fn::Join")
+        if joined and joined[1][-1] == "snapstart":
+            return joined[1][0]
+        return {name: without_aliases(each) for name, each in value.items()}
+    return [without_aliases(each) for each in value] if isinstance(value, list) else value
 
 
 def test_moto_makes_what_it_supports(template_file: Path, monkeypatch: Any) -> None:
@@ -43,10 +53,9 @@ def test_moto_makes_what_it_supports(template_file: Path, monkeypatch: Any) -> N
                 code["S3Bucket"] = "artifacts"
                 archive = BUILD / "lambda" / Path(code["S3Key"]).name
                 s3.put_object(Bucket="artifacts", Key=code["S3Key"], Body=archive.read_bytes())
-            elif resource["Type"] == "AWS::Lambda::EventSourceMapping":
-                # To the function itself: moto makes no alias, and then finds that there is none.
-                resource["Properties"]["FunctionName"] = "autobook-prod-charge-queue"
-        body = json.dumps(template)
+        # Its widgets ask for the alarms' ARNs, which moto can't give.
+        del template["Resources"]["Dashboard"]
+        body = json.dumps(without_aliases(template))
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
             cloudformation.create_stack(StackName="autobook-prod", TemplateBody=body, Capabilities=["CAPABILITY_IAM"])

@@ -110,7 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
         commands.add_parser(name).add_argument("--stage", choices=["dev", "staging", "prod"], required=True)
     commands.add_parser("local").add_argument("--once", action="store_true", help="end after the first answers")
     options = parser.parse_args(arguments)
-    steps: "dict[str, Callable[[str], int]]" = {"aws": _deploy, "secrets": _write_secrets, "smoke": _smoke}
+    steps: dict[str, Callable[[str], int]] = {"aws": _deploy, "secrets": _write_secrets, "smoke": _smoke}
     try:
         if options.command == "local":
             return _local(once=options.once)

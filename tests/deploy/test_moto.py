@@ -63,7 +63,7 @@ def test_moto_makes_what_it_supports(template_file: Path, monkeypatch: Any) -> N
 
         made = {each["FunctionName"]: each for each in functions.list_functions()["Functions"]}
         assert set(made) == {f"autobook-prod-{function.name}" for function in FUNCTIONS}
-        assert made["autobook-prod-webhook"]["Architectures"] == ["arm64"]
+        assert made["autobook-prod-webhook"]["Runtime"] == "python3.14"
         assert len(iam.list_roles()["Roles"]) == len(FUNCTIONS) + 1
         queue = sqs.get_queue_url(QueueName="autobook-prod-charges")["QueueUrl"]
         attributes = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]

@@ -18,7 +18,7 @@ from functions.reconcile.jobs import GAUGES
 from functions.shared.metrics import METRICS, NAMESPACE
 from local.cli.app import app
 from local.thresholds import THRESHOLDS
-from tests.test_docs import ROOT, rows, section
+from tests.test_docs import ARCHITECTURE, ROOT, column, rows, section
 
 Json = dict[str, Any]
 
@@ -285,3 +285,11 @@ def test_the_commands_of_the_runbooks_exist_with_their_options() -> None:
             assert options <= OPTIONS[command], f"{page.name}: autobook {line}"
             named += 1
     assert named > 30
+
+
+def test_the_runbook_decides_about_every_breach_and_every_incident() -> None:
+    decided = column(section(RUNBOOKS / "invariant-breach.md", "Decide"))
+    told = column(section(ARCHITECTURE, "What somebody must look at")) - {"invariant_…"}
+    told |= column(section(ARCHITECTURE, "Invariants"), 2)
+    assert len(told) > 15
+    assert told <= decided

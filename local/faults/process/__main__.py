@@ -1,6 +1,7 @@
 """`make faults-process`: kill processes under load, then show that nothing was lost. Exit status 1 on a breach."""
 
 import argparse
+import signal
 import sys
 from collections import defaultdict
 from statistics import median
@@ -25,6 +26,8 @@ def main() -> int:
     parser.add_argument("--travellers", type=int, default=4, help="callers at once")
     parser.add_argument("--seed", type=int, default=0, help="order of the disasters and what travellers choose")
     options = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)  # as Ctrl-C: processes are ended and the volume is unmounted on the way out
     console = Console(highlight=False)
     report = run(
         options.minutes * 60,
@@ -35,6 +38,10 @@ def main() -> int:
     )
     show(report, console)
     return int(bool(report.breaches or report.losses))
+
+
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def show(report: Report, console: Console) -> None:

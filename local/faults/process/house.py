@@ -142,7 +142,7 @@ class House:
     def reconcile(self) -> dict[str, list[dict[str, Any]]]:
         """Run reconcile by hand, in a process of its own: what each job found. Raises RuntimeError if it could not."""
         ran = subprocess.run(
-            [sys.executable, "-m", "local.reconcile", "--apply", "--json"],
+            [sys.executable, "-m", "local.faults.process.reconcile_once"],
             env=base_environment() | self.stack.environment | {"LOG_LEVEL": "CRITICAL"},
             cwd=Path(__file__).resolve().parents[3],
             capture_output=True,
@@ -151,8 +151,8 @@ class House:
             check=False,
         )
         try:
-            jobs: dict[str, list[dict[str, Any]]] = json.loads(ran.stdout)["jobs"]
-        except ValueError:
+            jobs: dict[str, list[dict[str, Any]]] = json.loads(ran.stdout.splitlines()[-1])["jobs"]
+        except (ValueError, LookupError):
             raise RuntimeError(f"reconcile ended with {ran.returncode}: {ran.stderr[-2000:]}") from None
         return jobs
 

@@ -293,3 +293,28 @@ def test_the_runbook_decides_about_every_breach_and_every_incident() -> None:
     told |= column(section(ARCHITECTURE, "Invariants"), 2)
     assert len(told) > 15
     assert told <= decided
+
+
+def test_the_functions_that_alarms_and_runbooks_name_are_deployed_and_know_their_stage() -> None:
+    template = (ROOT / "serverless.yml").read_text("utf-8")
+    deployed = set(re.findall(r"^  ([a-z-]+):\n(?:    #.*\n)*    handler:", template, re.MULTILINE))
+    assert len(deployed) == 10
+    named = set(re.findall(r"\$\{self:service\}-\$\{sls:stage\}-([a-z-]+)'", ALARMS.read_text("utf-8")))
+    for page in RUNBOOKS.glob("*.md"):
+        text = page.read_text("utf-8")
+        named |= set(re.findall(r"autobook-prod-([a-z-]+)", text))
+        for listed in re.findall(r"for name in ([a-z -]+); do", text):
+            named |= set(listed.split())
+    assert len(named) > 5
+    assert named <= deployed
+    assert {sample for _, sample in re.findall(r"invocation\((self\._function|\"([a-z-]+)\")\)", functions_code())} - {
+        ""
+    } <= deployed
+    assert "STAGE: ${sls:stage}" in template, "without it all stages would be one, local"
+    for part in (ALARMS, DASHBOARD):
+        assert f"${{file({part.relative_to(ROOT)})}}" in template
+
+
+def functions_code() -> str:
+    """All that is deployed, as text."""
+    return "\n".join(path.read_text("utf-8") for path in sorted((ROOT / "functions").rglob("*.py")))

@@ -89,7 +89,7 @@ deploy-local: setup ## The same deployment on an emulator of AWS, until Ctrl-C; 
 test-deploy: setup ## Boot the packages, check template and roles, deploy to the emulator and play the story there
 	@AUTOBOOK_NO_SKIPS=1 AUTOBOOK_SLOW=1 exec $(PY) -m pytest tests/deploy
 
-bench-cold: setup ## Import time of the handlers beside a bare fastapi + mangum + supabase + stripe function
+bench-cold: setup ## Cold start of the handlers, imported and packaged, beside a bare fastapi + supabase + stripe function
 	@exec $(PY) -m local.bench_cold
 
 reset-local: setup ## End what a crashed stack left behind and forget its state

@@ -95,7 +95,7 @@ def build(
         fcntl.flock(lock, fcntl.LOCK_EX)
         installed = install(BUILD / f"{platform.name}-packages", platform)
         if bytecode:
-            _compile(installed.directory, platform)
+            compile_all(installed.directory, platform)
         target.mkdir(parents=True, exist_ok=True)
         known = _manifest(target)
         made = [_artifact(each, installed, target, known, bytecode=bytecode, root=root) for each in functions]
@@ -227,7 +227,8 @@ def _cached(name: str) -> str:
     return f"{folder}/__pycache__/{module.removesuffix('.py')}.{tag}.pyc".removeprefix("/")
 
 
-def _compile(site: Path, platform: Platform) -> None:
+def compile_all(site: Path, platform: Platform) -> None:
+    """Compile what is installed below `site`, once. Raises PackagingError for another Python than this one."""
     if platform.python != sys.version_info[:2]:
         raise PackagingError(f"bytecode for Python {platform.python} needs that Python, and this is {sys.version}")
     done, wanted = site / ".compiled", site.joinpath(".stamp").read_text("utf-8")

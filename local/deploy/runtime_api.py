@@ -25,6 +25,8 @@ from types import TracebackType
 from typing import Any, ClassVar, Final, Self
 from uuid import uuid4
 
+import psutil
+
 from local.deploy.functions import ROOT
 from local.deploy.packages import find_uv
 from local.lambda_runtime import ACCOUNT, HTTP_TIMEOUT_SECONDS, REGION
@@ -93,7 +95,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class BootedFunction:
-    """A zip, unpacked and started. Enter it to boot; leaving it ends the process and removes the directory."""
+    """A zip, unpacked and started, or a directory as one would be.
+
+    Enter it to boot; leaving it ends the process and removes what was unpacked.
+    """
 
     PASSED_ON: ClassVar = ("PATH", "NO_PROXY", "no_proxy")
 
@@ -107,8 +112,12 @@ class BootedFunction:
         self._home = Path(tempfile.mkdtemp(prefix="autobook-task-"))
         self.log = self._home / "log"
         try:
-            with zipfile.ZipFile(self.archive) as archive:
-                archive.extractall(self._home / "task")
+            if self.archive.is_dir():
+                self.task = self.archive
+            else:
+                self.task = self._home / "task"
+                with zipfile.ZipFile(self.archive) as archive:
+                    archive.extractall(self.task)
             self.start()
         except BaseException:
             self.__exit__(None, None, None)
@@ -129,19 +138,19 @@ class BootedFunction:
             "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{self.archive.stem}",
             "AWS_LAMBDA_LOG_STREAM_NAME": "booted",
             "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-            "LAMBDA_TASK_ROOT": str(self._home / "task"),
+            "LAMBDA_TASK_ROOT": str(self.task),
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             # /var/task cannot be written in Lambda.
             "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONPATH": f"{self._home / 'task'}{os.pathsep}{runtime_client()}",
+            "PYTHONPATH": f"{self.task}{os.pathsep}{runtime_client()}",
             **self._given,
         }
         with self.log.open("ab") as log:
             started = time.perf_counter()
             # -S: no site-packages. Python finds its standard library, PYTHONPATH and nothing else.
             command = [sys.executable, "-S", "-m", "awslambdaric", self.handler]
-            self._process = subprocess.Popen(command, env=environment, cwd=self._home / "task", stdout=log, stderr=log)
+            self._process = subprocess.Popen(command, env=environment, cwd=self.task, stdout=log, stderr=log)
         kind, body = self._heard(_BOOT_SECONDS)
         self.boot_seconds = time.perf_counter() - started
         if kind != "ready":
@@ -158,6 +167,15 @@ class BootedFunction:
                 raise BootError(
                     f"{self.archive.name}: {body.get('errorType')}: {body.get('errorMessage')}\n{self.said()}"
                 )
+
+    def cpu_seconds(self) -> float:
+        """How long the process has been on a processor so far."""
+        times = psutil.Process(self._process.pid).cpu_times()
+        return float(times.user + times.system)
+
+    def memory_bytes(self) -> int:
+        """The memory that the process holds."""
+        return int(psutil.Process(self._process.pid).memory_info().rss)
 
     def said(self) -> str:
         """What the process has printed."""

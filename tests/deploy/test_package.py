@@ -230,7 +230,7 @@ def test_an_import_of_nobodys_is_refused(tmp_path: Path) -> None:
 def test_bytecode_can_only_be_made_by_the_python_that_will_read_it() -> None:
     other = Platform("host", host().machine, host().elf_machine, (2, 7), host().glibc)
     with pytest.raises(PackagingError, match="needs that Python"):
-        package._compile(ROOT / "build", other)
+        package.compile_all(ROOT / "build", other)
 
 
 def test_the_command_tells_sizes_and_fails_for_one_too_large(

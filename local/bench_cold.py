@@ -4,9 +4,8 @@
 
 Every run is a fresh interpreter; the subjects take turns, so that whatever else the machine does falls on all of them
 alike; bytecode is warm, as in a deployment package. Two environments: the development one, and one with the runtime
-dependencies only, because packages that happen to be installed change what others import (httpx looks for rich). Then those
-two
-functions as they are packaged, from the start of the process to the first answer (local/deploy/bench.py).
+dependencies only, because packages that happen to be installed change what others import (httpx looks for rich). Then
+those two functions as they are packaged, from the start of the process to the first answer (local/deploy/bench.py).
 Exit status 1 when `webhook` or `charge_booking` takes more than 0.6 of the hello function's time to import, by the
 medians, or packaged more than 0.5 to import and answer first.
 """

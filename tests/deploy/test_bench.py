@@ -1,4 +1,4 @@
-"""Cold start of what is packaged: measured beside the hello function's, less what a function that does nothing takes."""
+"""Cold start of what is packaged: beside the hello function's, less what a function that does nothing takes."""
 
 from pathlib import Path
 

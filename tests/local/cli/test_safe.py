@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 from uuid import uuid4
 
+import psycopg
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -146,7 +147,8 @@ def test_tokens_are_minted_for_a_secret_store_alone(autobook: Autobook, values: 
     assert "s" * 40 not in minted.stdout + minted.stderr
 
 
-def test_doctor_ends_as_it_finds(autobook: Autobook, values: dict[str, str]) -> None:
+def test_doctor_ends_as_it_finds(autobook: Autobook, values: dict[str, str], stack_db: psycopg.Connection) -> None:
+    stack_db.execute("update internal.reconcile_state set events_seen_until = now()")  # the stack runs it not by itself
     well = autobook("doctor", "--json")
     assert well.exit_code == 0, [line for line in json.loads(well.stdout) if line["status"] in ("fail", "unknown")]
     del values["DATABASE_URL"]

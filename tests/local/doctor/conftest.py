@@ -73,6 +73,10 @@ class Environment:
             StripeSettings.made_of({"stripe_secret_key": secret_key, "stripe_api_base": self.values["STRIPE_API_BASE"]})
         )
 
+    def let_reconcile_have_run(self) -> None:
+        """However long ago the run of the tests has begun."""
+        self.sql("update internal.reconcile_state set events_seen_until = now()")
+
     def endpoint(self) -> dict[str, Any]:
         """The one webhook endpoint."""
         (endpoint,) = self.world.webhook_endpoints
@@ -140,6 +144,7 @@ def environment(
         made.world.reset()
         made.values |= {"STRIPE_API_BASE": _account.url, "STRIPE_SECRET_KEY": _account.key}
         made.sync()
+        made.let_reconcile_have_run()
         for name, value in values.items():
             if name.startswith("AWS_"):
                 monkeypatch.setenv(name, value)
@@ -151,6 +156,7 @@ def spoil_database(environment: Environment, fresh_database_url: str) -> Environ
     """The environment with a database of its own."""
     environment.database_url = fresh_database_url
     environment.values["DATABASE_URL"] = fresh_database_url
+    environment.let_reconcile_have_run()
     return environment
 
 

@@ -10,6 +10,7 @@ import jwt
 import pytest
 import time_machine
 
+from functions.shared.secrets import forget
 from local.doctor import api, aws, database, endpoint, running, settings, stripe, supabase
 from local.doctor.examine import examine, verdict
 from local.doctor.finding import Finding, Status
@@ -21,6 +22,7 @@ from local.supabase.tokens import TokenSigner, mint_role_token
 from tests.local.doctor.conftest import Environment, stripe_key
 from tests.support.aws_secrets import SecretStore
 from tests.support.fixtures import OpenGateway
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the SDK's way with httpx
 
@@ -421,6 +423,13 @@ def test_a_project_that_signs_with_the_shared_secret(secret: str, status: Status
 def test_a_wrong_clock_is_found(seconds: int, status: Status, environment: Environment) -> None:
     with time_machine.travel(time.time() + seconds, tick=True):
         findings = examine(environment.values)
+    # Stripe's stand-in is in this process, and makes its Date once a second: leave none of that hour to other tests.
+    until(
+        lambda: (
+            [each.status for each in of(examine(environment.values, checks=stripe.CHECKS), "clock.stripe")]
+            == [Status.OK]
+        )
+    )
     assert {finding.status for finding in of(findings, "clock.supabase")} == {status}
     assert "NTP" in of(findings, "clock.supabase")[0].remedy
 
@@ -430,10 +439,14 @@ def test_a_secret_that_cannot_be_read_is_named_and_what_needs_it_too(
 ) -> None:
     secret_store.put("autobook/keys", {"stripe": environment.values["STRIPE_SECRET_KEY"]})
     environment.values["STRIPE_SECRET_KEY"] = "aws-sm:autobook/keys#stripe"
-    assert verdict(examine(environment.values)) is Status.OK
+    assert [finding for finding in examine(environment.values) if finding.status is not Status.OK] == []
     environment.values["STRIPE_WEBHOOK_SECRETS"] = "aws-sm:autobook/nothing"
     findings = assert_found(environment, "settings.STRIPE_WEBHOOK_SECRETS", FAIL, "secretsmanager:GetSecretValue")
     assert not of(findings, "settings.webhook")
+
+    forget()
+    with secret_store.away():
+        assert_found(environment, "settings.STRIPE_SECRET_KEY", UNKNOWN, "let this role read it")
 
 
 def test_a_function_with_unfit_settings_is_named(environment: Environment, gateway_with: OpenGateway) -> None:

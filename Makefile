@@ -74,14 +74,14 @@ user-erase: setup ## Clear what identifies a person, keeping the accounts: PERSO
 package: setup ## Make build/lambda/<function>.zip: each function's own code and dependencies, the same bytes each time
 	@exec $(PY) -m local.deploy.package
 
-deploy: setup ## Package and deploy to AWS, and see what answers: STAGE=dev|staging|prod (docs/deploy.md)
-	@exec $(PY) -m local.deploy aws --stage $(STAGE)
+deploy: setup ## Package and deploy to AWS, and see what answers: STAGE=dev|staging|prod ENV_FILE=… (docs/deploy.md)
+	@exec $(PY) -m local.deploy aws --stage $(STAGE) $(if $(ENV_FILE),--env-file $(ENV_FILE))
 
 deploy-secrets: setup ## Write each function's secret at AWS from the environment: STAGE=dev|staging|prod
-	@exec $(PY) -m local.deploy secrets --stage $(STAGE)
+	@exec $(PY) -m local.deploy secrets --stage $(STAGE) $(if $(ENV_FILE),--env-file $(ENV_FILE))
 
 deploy-smoke: setup ## Ask each deployed function how it is: STAGE=dev|staging|prod
-	@exec $(PY) -m local.deploy smoke --stage $(STAGE)
+	@exec $(PY) -m local.deploy smoke --stage $(STAGE) $(if $(ENV_FILE),--env-file $(ENV_FILE))
 
 deploy-local: setup ## The same deployment on an emulator of AWS, until Ctrl-C; ONCE=1 ends after the first answers
 	@exec $(PY) -m local.deploy local $(if $(ONCE),--once)

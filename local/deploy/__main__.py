@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -22,6 +23,7 @@ from local.deploy.emulator import EmulatorError
 from local.deploy.package import build
 from local.deploy.packages import LAMBDA, PackagingError
 from local.deploy.service import DeployError
+from local.environment import NoEnvironment, choose
 from local.lambda_runtime import REGION
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 _console = Console(highlight=False, soft_wrap=True)
 _EXPECTED = (
     *(DeployError, PackagingError, EmulatorError, secrets.SecretsMissing, ChildFailedError),
-    *(ClientError, BotoCoreError, ValueError),
+    *(ClientError, BotoCoreError, NoEnvironment, ValueError),
 )
 
 
@@ -50,16 +52,14 @@ def _write_secrets(stage: str) -> int:
 
 def _deploy(stage: str) -> int:
     """Package, deploy, delete old versions, and see what answers."""
-    missing = secrets.missing_at_aws(_client("secretsmanager"), stage)
-    if missing:
-        raise DeployError(
-            f"Secrets Manager lacks {', '.join(missing)}. Write them first: make deploy-secrets STAGE={stage}"
-        )
     build(LAMBDA)
     service.osls("deploy", "--stage", stage, environment={})
     service.wait_until_active(_client("lambda"), stage)
     for version in service.prune(_client("lambda"), stage):
         _console.print(f"deleted: {version}")
+    missing = secrets.missing_at_aws(_client("secretsmanager"), stage)
+    if missing:  # as it is before the webhook endpoint, whose secret is one of them, can be made
+        _console.print(f"Secrets Manager lacks {', '.join(missing)}: make deploy-secrets STAGE={stage}", style="red")
     return _smoke(stage)
 
 
@@ -102,18 +102,30 @@ def _local(*, once: bool) -> int:
     return 0
 
 
+def _enter(env_file: Path | None, stage: str) -> None:
+    """Take an environment file's variables. Raises DeployError for one of another stage, NoEnvironment."""
+    if env_file is not None:
+        choose(env_file, ("SUPABASE_URL",)).enter()
+    stated = os.environ.get("STAGE")
+    if stated and stated != stage:
+        raise DeployError(f"the environment says STAGE={stated}, and {stage} was asked for")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one of the commands; 0 when all is well, 1 when something does not answer, 2 when it could not be done."""
     parser = argparse.ArgumentParser(prog="python -m local.deploy", description=__doc__.partition("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("aws", "secrets", "smoke"):
-        commands.add_parser(name).add_argument("--stage", choices=["dev", "staging", "prod"], required=True)
+        command = commands.add_parser(name)
+        command.add_argument("--stage", choices=["dev", "staging", "prod"], required=True)
+        command.add_argument("--env-file", type=Path, help="take the variables that this file states")
     commands.add_parser("local").add_argument("--once", action="store_true", help="end after the first answers")
     options = parser.parse_args(arguments)
     steps: dict[str, Callable[[str], int]] = {"aws": _deploy, "secrets": _write_secrets, "smoke": _smoke}
     try:
         if options.command == "local":
             return _local(once=options.once)
+        _enter(options.env_file, options.stage)
         return steps[options.command](options.stage)
     except _EXPECTED as error:
         _console.print(f"Not done: {error}", style="red", markup=False)

@@ -314,7 +314,7 @@ def test_the_functions_that_alarms_and_runbooks_name_are_deployed_and_know_their
     for part in (ALARMS, DASHBOARD):
         # Everywhere but on the emulator, whose stage names nothing.yml in their place.
         assert f"\n    {part.stem}: {part.name}\n" in template
-        assert f"${{{{file(deploy/${{{{param:{part.stem}}}}})}}}}" in template
+        assert f"${{file(deploy/${{param:{part.stem}}})}}" in template
 
 
 def functions_code() -> str:

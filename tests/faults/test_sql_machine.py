@@ -166,6 +166,20 @@ class Payments(RuleBasedStateMachine):
         self.calls.pop(number % len(self.calls))
         self.stage.forget_leases()
 
+    @precondition(lambda self: any(call.facts is None for call in self.calls))
+    @rule(number=ANY)
+    def a_function_comes_to_life_when_all_is_over(self, number: int) -> None:
+        """Frozen before its Stripe call, it makes it after everybody else has called its booking off."""
+        frozen = [call for call in self.calls if call.facts is None]
+        call = frozen[number % len(frozen)]
+        self.calls.remove(call)
+        self.stage.forget_leases()
+        booking_id = call.step["booking_id"]
+        self.ask("bookings", "begin_cancel", p_booking_id=booking_id, p_user_id=self.stage.user_id)
+        self.everybody_finishes()
+        call.facts = self.stage.ask_stripe(call.step)
+        self.take(call.role, self.stage.commit(call))
+
     @rule()
     def leases_run_out(self) -> None:
         """Whoever was slow is not alone any more."""
@@ -196,8 +210,11 @@ class Payments(RuleBasedStateMachine):
     # --- users, fulfilment, banks ------------------------------------------------------------------------------------
 
     @precondition(lambda self: self.booking_of)
-    @rule(number=ANY)
-    def the_user_cancels(self, number: int) -> None:
+    @rule(number=ANY, others_are_slow=st.booleans())
+    def the_user_cancels(self, number: int, others_are_slow: bool) -> None:
+        """While somebody charges, perhaps somebody so slow that the lease is over: then Stripe is looked up first."""
+        if others_are_slow:
+            self.stage.forget_leases()
         self.ask("bookings", "begin_cancel", p_booking_id=self.booking(number), p_user_id=self.stage.user_id)
 
     @precondition(lambda self: self.booking_of)
@@ -254,6 +271,15 @@ class Payments(RuleBasedStateMachine):
             self.stage.act(actors.open_dispute, actors.OpenDispute(**about))
         else:
             self.stage.act(actors.warn, actors.Warn(**about))
+
+    @precondition(lambda self: any(row["status"] == "succeeded" for row in self.stage.world.refunds))
+    @rule(number=ANY)
+    def a_bank_sends_a_refund_back(self, number: int) -> None:
+        made = [row for row in self.stage.world.refunds if row["status"] == "succeeded"]
+        # What Stripe books for the released part of a hold never was with a bank.
+        back = [row for row in made if row["destination_details"]["card"]["type"] != "reversal"]
+        if back:
+            self.stage.act(actors.settle_refund, actors.SettleRefund("fail"), back[number % len(back)]["id"])
 
     @precondition(lambda self: any(row["status"] == "needs_response" for row in self.stage.world.disputes))
     @rule(outcome=st.sampled_from(["win", "lose"]))

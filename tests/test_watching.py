@@ -311,10 +311,12 @@ def test_the_functions_that_alarms_and_runbooks_name_are_deployed_and_know_their
         ""
     } <= deployed
     assert "STAGE: ${sls:stage}" in template, "without it all stages would be one, local"
-    for part in (ALARMS, DASHBOARD):
-        # Everywhere but on the emulator, whose stage names nothing.yml in their place.
-        assert f"\n    {part.stem}: {part.name}\n" in template
-        assert f"${{file(deploy/${{param:{part.stem}}})}}" in template
+    for part in ("alarms", "dashboard"):
+        assert f"${{file(deploy/${{param:{part}}})}}" in template
+        stated = re.findall(rf"^  ([a-z]+):(?:(?!^  \w).)*?^    {part}: ([a-z.]+)$", template, re.MULTILINE | re.DOTALL)
+        assert stated == [("default", f"{part}.yml"), ("local", "nothing.yml")], (
+            "every stage but the emulator's has them"
+        )
 
 
 def functions_code() -> str:

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from functions.shared import signatures
+from functions.shared.early import import_where_starts_are_copies
 from functions.shared.problems import Problem
 from functions.shared.settings import MachineSettings, read
 from functions.shared.web import Call
@@ -64,3 +65,6 @@ def user_or_machine(call: Call[Any, Any]) -> User | None:
         machine(call)
         return None
     return user(call)
+
+
+import_where_starts_are_copies("functions.shared.tokens")

@@ -5,7 +5,8 @@
 
 A reference is read when it is first used, and again once it is older than its time to live. While AWS cannot be reached
 the value that is held goes on being good; when AWS answers that there is none any more, or none for us, it does not.
-boto3 is imported by the first reference that is read: it would double the cold start of functions that have none.
+boto3 is imported by the first reference that is read: it would double the cold start of functions that have none. With
+SnapStart it is imported at once, because a cold start is then a copy.
 """
 
 import json
@@ -17,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from functions.shared.early import import_where_starts_are_copies
 from functions.shared.logs import log
 
 LIVE_SECONDS: Final = 300.0
@@ -181,3 +183,6 @@ def resolved(values: Mapping[str, str]) -> dict[str, str]:
 def forget() -> None:
     """Read every reference anew, as after a cold start."""
     _secrets.forget()
+
+
+import_where_starts_are_copies("boto3", "botocore.config", "botocore.exceptions")

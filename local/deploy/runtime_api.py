@@ -32,6 +32,7 @@ from local.deploy.packages import find_uv
 from local.lambda_runtime import ACCOUNT, HTTP_TIMEOUT_SECONDS, REGION
 
 _NEXT: Final = "/2018-06-01/runtime/invocation/next"
+_RESTORED: Final = "/2018-06-01/runtime/restore/next"
 _BOOT_SECONDS: Final = 30.0
 
 
@@ -64,6 +65,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def do_GET(self) -> None:
+        if self.path == _RESTORED:  # with SnapStart: asked for when the copy may be made, answered when it was
+            self._send(200, {})
+            return
         if self.path != _NEXT:
             self._send(404, {})
             return

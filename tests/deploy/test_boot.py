@@ -2,6 +2,8 @@
 
 import json
 import socket
+import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Iterator
@@ -31,8 +33,8 @@ SERVED = {
 
 @pytest.fixture(scope="module")
 def artifacts() -> dict[str, Artifact]:
-    """Every function, for this machine; compiled, so that the tests are quicker."""
-    return {artifact.function.name: artifact for artifact in build(host(), bytecode=True)}
+    """Every function, for this machine."""
+    return {artifact.function.name: artifact for artifact in build(host())}
 
 
 @contextmanager
@@ -113,11 +115,33 @@ def test_nothing_is_asked_of_anybody_before_the_first_invocation(name: str, arti
         url = f"http://127.0.0.1:{everybody.getsockname()[1]}"
         environment = {"AWS_ENDPOINT_URL": url, "SUPABASE_URL": url, "STRIPE_API_BASE": url}
         refer = ("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRETS", "SUPABASE_TOKEN_WEBHOOK", "SUPABASE_TOKEN_OFFERS")
-        with booted(artifacts, name, environment | dict.fromkeys(refer, "aws-sm:none#none")) as running:
+        environment |= dict.fromkeys(refer, "aws-sm:none#none") | {"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}
+        with booted(artifacts, name, environment) as running:
             everybody.setblocking(False)
             with pytest.raises(BlockingIOError):
                 everybody.accept()
             assert running.said() == ""
+
+
+def test_where_starts_are_copies_the_slow_imports_come_first(artifacts: dict[str, Artifact], tmp_path: Path) -> None:
+    """And only there: without SnapStart they would be paid on every cold start."""
+    code = (
+        "import functions.campaigns.handler, sys; print(*sorted({'boto3', 'jwt', 'cryptography'} & set(sys.modules)))"
+    )
+    with zipfile.ZipFile(artifacts["campaigns"].file) as archive:
+        archive.extractall(tmp_path)
+    loaded = {}
+    for kind in ("on-demand", "snap-start"):
+        environment = {"PYTHONPATH": str(tmp_path), "AWS_LAMBDA_INITIALIZATION_TYPE": kind}
+        command = [sys.executable, "-S", "-c", code]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+        loaded[kind] = done.stdout.split()
+    assert loaded == {"on-demand": [], "snap-start": ["boto3", "cryptography", "jwt"]}
+
+
+def test_it_boots_as_a_copy(artifacts: dict[str, Artifact], stack: LocalStack) -> None:
+    with booted(artifacts, "webhook", stack.environment | {"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}) as running:
+        assert running.invoke(http_event("GET", "/webhook/health"))["statusCode"] == 200, running.said()
 
 
 # --- what the boot itself finds -----------------------------------------------------------------------------------

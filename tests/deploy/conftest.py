@@ -8,6 +8,10 @@ import pytest
 
 from local.deploy import service
 
+needs_time = pytest.mark.skipif(
+    not os.environ.get("AUTOBOOK_SLOW"), reason="takes its time: `make test-deploy` runs it, and .ci/run"
+)
+
 SETTINGS = {
     "SUPABASE_URL": "https://abcdefgh.supabase.co",
     "SUPABASE_PUBLISHABLE_KEY": "sb_publishable_test",

@@ -8,6 +8,7 @@ from rich.console import Console
 from local import bench_cold
 from local.deploy import bench
 from local.deploy.bench import HELLO, NOTHING, Measured
+from tests.deploy.conftest import needs_time
 
 
 def test_the_ratio_leaves_out_what_every_function_takes() -> None:
@@ -33,6 +34,7 @@ def test_the_packaged_webhook_answers_first_within_its_limit(
     assert "webhook" in capsys.readouterr().out
 
 
+@needs_time
 def test_the_exit_status_tells_that_the_limit_is_exceeded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "LIMIT", 0.001)
     monkeypatch.setattr(bench_cold, "LIMITED", ("webhook",))

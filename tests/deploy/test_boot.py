@@ -21,6 +21,7 @@ from local.deploy.packages import host
 from local.deploy.runtime_api import BootedFunction, BootError
 from local.http_events import Request, to_event
 from local.stack import LocalStack
+from tests.deploy.conftest import needs_time
 from tests.support.stripe_side import event_of, signed
 
 SERVED = {
@@ -49,7 +50,18 @@ def http_event(method: str, path: str, body: bytes = b"", headers: dict[str, str
     return to_event(Request(method, path, "", sent, body, "192.0.2.1"), path.split("/")[1])
 
 
-@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.name)
+ALWAYS = ("webhook", "charge-queue", "campaigns")
+"""Of each kind one: the others take their time, and boot where there is some."""
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        pytest.param(function, id=function.name, marks=() if function.name in ALWAYS else needs_time)
+        for function in FUNCTIONS
+        if function.name != "notify"  # below
+    ],
+)
 def test_it_boots_and_answers(function: Function, artifacts: dict[str, Artifact], stack: LocalStack) -> None:
     with booted(artifacts, function.name, stack.environment) as running:
         if function.name in SERVED:

@@ -11,14 +11,12 @@ import pytest
 
 from local.deploy import emulator, secrets, service
 from local.deploy.emulated import STAGE, EmulatedService, emulated
-from tests.deploy.conftest import needs_osls
+from tests.deploy.conftest import needs_osls, needs_time
 from tests.support.http import connection
 from tests.support.waiting import until
 from tests.system import test_story as chapters
 
-pytestmark = pytest.mark.skipif(
-    not os.environ.get("AUTOBOOK_SLOW"), reason="takes a minute: `make test-deploy` runs it, and .ci/run"
-)
+pytestmark = needs_time
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,8 @@ Every line on the screen is read back from an answer, from the database or from 
 The demo checks what it shows and ends with a failure if the story went another way.
 """
 
+import email
+import email.policy
 import json
 import sys
 import time
@@ -20,7 +22,7 @@ from rich.table import Table
 from supabase import create_client
 
 from functions.shared.signatures import sign
-from local.stack import LocalStack
+from local.stack import LocalStack, StackOptions
 from local.users import User
 
 WAIT_SECONDS = 10.0
@@ -226,6 +228,7 @@ class Demo:
             f"The campaign is {paused['status']} ({paused['pause_reason']}); reserved {paused['reserved_minor']},"
             f" spent {paused['spent_minor']}."
         )
+        self.say(f"And in the mail: {self._wait_for_mail(user)!r}")
 
     def stranger(self, user: User, campaign: Json, booking: Json) -> None:
         """Nobody sees another's data."""
@@ -294,6 +297,15 @@ class Demo:
                 time.sleep(0.05)
         raise StoryError("Stripe's webhook did not arrive")
 
+    def _wait_for_mail(self, user: User) -> str:
+        """The subject of the first message that notify has sent to a user. Raises StoryError after a while."""
+        end = time.monotonic() + WAIT_SECONDS
+        while time.monotonic() < end:
+            for path in sorted(self.stack.mail.glob(f"*-{user.email}.eml")):
+                return str(email.message_from_bytes(path.read_bytes(), policy=email.policy.default)["Subject"])
+            time.sleep(0.05)
+        raise StoryError(f"no mail to {user.email} within {WAIT_SECONDS:.0f} s")
+
     def _payments(self) -> int:
         return len(self.stripe.v1.payment_intents.list({"limit": 100}).data)
 
@@ -306,7 +318,7 @@ def main() -> int:
         SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True
     ) as progress:
         progress.add_task("starting Postgres, Supabase, Stripe, the queue and the functions")
-        stack = LocalStack.start()
+        stack = LocalStack.start(StackOptions(notify_every_seconds=0.5))
     with stack:
         console.print(f"Everything runs after {time.monotonic() - started:.1f} s.")
         try:

@@ -17,6 +17,7 @@ import os
 import sys
 import threading
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -25,6 +26,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from local import child
 from local.lambda_runtime import REGION, FunctionError, LambdaFunction
+from local.mailbox import keep_in, receiving
 from local.schedule import TIMEOUT_SECONDS, Schedule
 
 if TYPE_CHECKING:
@@ -203,6 +205,10 @@ def load(consumer: str) -> LambdaFunction:
     )
 
 
+def _schedule(function: str, every_seconds: float) -> None:
+    Schedule(replace(load(function), timeout_seconds=TIMEOUT_SECONDS), every_seconds).start()
+
+
 def main() -> int:
     """Serve until SIGTERM or Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m local.queue", description="SQS with Lambda's poller.")
@@ -211,6 +217,8 @@ def main() -> int:
     parser.add_argument("--concurrency", type=int, default=CONCURRENCY, help="batches consumed at once")
     parser.add_argument("--visibility-timeout", type=int, default=_VISIBILITY_TIMEOUT_SECONDS, metavar="SECONDS")
     parser.add_argument("--reconcile-every", type=float, metavar="SECONDS", help="call the reconcile function, too")
+    parser.add_argument("--notify-every", type=float, metavar="SECONDS", help="call the notify function, too")
+    parser.add_argument("--mail", type=Path, metavar="FOLDER", help="where what notify sends is kept")
     parser.add_argument("--settings-from-stdin", action="store_true", help="take more environment as a line of JSON")
     parser.add_argument("--parent-watch", action="store_true", help="end when standard input closes")
     options = parser.parse_args()
@@ -230,11 +238,17 @@ def main() -> int:
     if options.parent_watch:
         child.end_with_parent()
     Poller(queues, function, concurrency=options.concurrency).start()
-    if options.reconcile_every:
-        reconcile = load("functions.reconcile.handler:handler")
-        Schedule(replace(reconcile, timeout_seconds=TIMEOUT_SECONDS), options.reconcile_every).start()
-    with contextlib.suppress(KeyboardInterrupt):
-        threading.Event().wait()
+    with contextlib.ExitStack() as open_until_the_end:
+        if options.reconcile_every:
+            _schedule("functions.reconcile.handler:handler", options.reconcile_every)
+        if options.notify_every:
+            mailbox = open_until_the_end.enter_context(receiving())
+            if options.mail:
+                keep_in(options.mail, mailbox)
+            os.environ["AWS_ENDPOINT_URL_SESV2"] = mailbox.url
+            _schedule("functions.notify.handler:handler", options.notify_every)
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
     os._exit(0)  # threads that wait in a long poll would hold up the end for twenty seconds
 
 

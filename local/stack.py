@@ -62,6 +62,8 @@ _EXPECTED_FAILURES = (
 _NAMES = ("ada", "ben", "chiara")
 RECONCILE_EVERY_SECONDS = 30.0
 """Five minutes when deployed."""
+NOTIFY_EVERY_SECONDS = 5.0
+"""A minute when deployed."""
 _STOP_ORDER = ("local.queue", "local.stripe", "local.gateway", "local.supabase")
 """Those who send first, so that nobody talks to a wall; the database goes last."""
 
@@ -88,6 +90,8 @@ class StackOptions:
     queue_visibility_timeout_seconds: int = 10
     reconcile_every_seconds: float | None = None
     """How often the reconcile function is called; None: never, as tests want to see what is there without it."""
+    notify_every_seconds: float | None = None
+    """How often the notify function is called; None: never. What it sends is in `LocalStack.mail`."""
     legacy_hs256: bool = False
     """Whether functions take tokens signed with the project's shared secret, `keys.supabase_jwt_secret`, too."""
     environment: "Mapping[str, str] | None" = None
@@ -171,6 +175,7 @@ class LocalStack:
             "queue_url": self.queue_url,
             "queue_endpoint": self.queue_endpoint,
             "logs": str(self.state / "log"),
+            "mail": str(self.mail),
         }
 
     def restart(self, name: str) -> None:
@@ -201,6 +206,11 @@ class LocalStack:
     def log(self, part: str) -> Path:
         """The log file of a part, e.g. `gateway`: what functions print is there."""
         return self.state / "log" / f"{part}.log"
+
+    @property
+    def mail(self) -> Path:
+        """The folder of messages that notify has sent, if it is called at all."""
+        return self.state / "mail"
 
     def _start(self, database_url: str | None) -> None:
         hosted = None if database_url else HostedSupabase.from_environment()
@@ -257,6 +267,8 @@ class LocalStack:
             *("--consumer", _CONSUMER, "--settings-from-stdin"),
             *("--concurrency", str(self._options.queue_concurrency)),
             *(("--reconcile-every", str(every)) if (every := self._options.reconcile_every_seconds) else ()),
+            *(("--notify-every", str(every)) if (every := self._options.notify_every_seconds) else ()),
+            *("--mail", str(self.mail)),
             *("--visibility-timeout", str(self._options.queue_visibility_timeout_seconds)),
         )
 
@@ -341,6 +353,7 @@ def _run(directory: Path) -> int:
     shutil.rmtree(state, ignore_errors=True)
     options = StackOptions(
         reconcile_every_seconds=RECONCILE_EVERY_SECONDS,
+        notify_every_seconds=NOTIFY_EVERY_SECONDS,
         ports=ports_from_environment(),
         durable=not os.environ.get("AUTOBOOK_FORGETFUL"),
         state=state,
@@ -376,6 +389,7 @@ def _describe(stack: LocalStack, contract: Path) -> None:
         "Stripe": stack.stripe_url,
         "SQS": stack.queue_endpoint,
         "Logs": stack.state / "log",
+        "Mail": stack.mail,
         "Keys and users": contract,
     }
     for name, value in facts.items():

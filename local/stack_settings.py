@@ -107,6 +107,8 @@ def function_environment(
         "STRIPE_WEBHOOK_SECRETS": ",".join(keys.webhook_secrets),
         "AUTOBOOK_SIGNING_SECRETS": ",".join(keys.signing_secrets),
         "CHARGE_QUEUE_URL": queue_url,
+        "NOTIFY_FROM_ADDRESS": "Autobook <bookings@example.com>",
+        "APP_URL": "https://app.example.com",
         "AWS_ENDPOINT_URL_SQS": queue_endpoint,
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,

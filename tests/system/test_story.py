@@ -4,8 +4,11 @@ Whoever reads this reads what Autobook does: a card is saved once, offers come i
 there, and everybody is told what happened and why.
 """
 
+import email
+import email.policy
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
@@ -15,7 +18,7 @@ from psycopg import sql
 
 from local.migrate import migrate
 from local.postgres import PostgresServer
-from local.stack import LocalStack, prepare_database
+from local.stack import LocalStack, StackOptions, prepare_database
 from local.supabase.bootstrap import apply_bootstrap
 from tests.support.http import Caller, connection, ok, refused
 from tests.support.stripe_side import StripeSide
@@ -26,7 +29,7 @@ from tests.support.waiting import until
 @pytest.fixture(scope="module")
 def laptop() -> Iterator[LocalStack]:
     """What `make stack` starts."""
-    with LocalStack.start() as stack:
+    with LocalStack.start(StackOptions(notify_every_seconds=0.5)) as stack:
         yield stack
 
 
@@ -46,7 +49,7 @@ def hosted() -> Iterator[LocalStack]:
         parts = urlsplit(url)
         migrate(urlunsplit(parts._replace(netloc=f"hosted_postgres:migrates@{parts.hostname}:{parts.port}")))
         prepare_database(url)
-        with LocalStack.start(database_url=url) as stack:
+        with LocalStack.start(StackOptions(notify_every_seconds=0.5), database_url=url) as stack:
             yield stack
 
 
@@ -124,6 +127,7 @@ def test_the_story(stack: LocalStack, story: Story) -> None:
     a_bank_that_asks_is_answered(story)
     a_user_tidies_up(story)
     another_user_sees_nothing_of_all_this(story)
+    everybody_has_been_told(story)
     both_sides_books_agree(stack, story)
 
 
@@ -267,6 +271,30 @@ select stripe_payment_intent_id, amount_captured_minor, amount_refunded_minor
 from public.bookings
 where status in ('confirmed', 'refunded')
 """
+
+
+def everybody_has_been_told(story: Story) -> None:
+    """By mail, each what concerns them: kept as files, where the stack says."""
+    folder = Path(story.contract["mail"])
+
+    def subjects(number: int) -> list[str]:
+        whom = story.contract["users"][number]["email"]
+        letters = [
+            email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+            for path in sorted(folder.glob(f"*-{whom}.eml"))
+        ]
+        assert all(letter["To"] == whom for letter in letters)
+        return [str(letter["Subject"]) for letter in letters]
+
+    def owed() -> int:
+        with psycopg.connect(story.contract["database_url"]) as connection:
+            row = connection.execute("select count(*) from public.notifications where status = 'pending'").fetchone()
+        return int(row[0]) if row else -1
+
+    until(lambda: owed() == 0)
+    assert [subject.split(":")[0] for subject in subjects(0)].count("Booked") == 2
+    assert [subject.split(":")[0] for subject in subjects(1)].count("Not booked") == 1
+    assert subjects(2) == []
 
 
 def both_sides_books_agree(stack: LocalStack, story: Story) -> None:

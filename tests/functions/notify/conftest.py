@@ -13,11 +13,11 @@ import pytest
 
 from functions.notify import mail
 from functions.shared import database, logs, settings
+from local.mailbox import Mailbox, receiving
 from local.supabase.app import serving
 from local.supabase.settings import Settings
 from local.supabase.tokens import TokenSigner, mint_role_token
 from tests.functions.notify.samples import APP_URL
-from tests.support.mailbox import Mailbox, receiving
 from tests.support.notifications import Notifications
 
 FROM = "Autobook <bookings@example.com>"

@@ -22,9 +22,9 @@ from functions.shared.clock import Deadline
 from functions.shared.database import DatabaseUnavailable
 from functions.shared.settings import SettingsError
 from local.lambda_runtime import ACCOUNT, REGION, LambdaContext
+from local.mailbox import HANG_UP, Mailbox, Refusal
 from tests.functions.notify.conftest import Office, SetEnvironment
 from tests.functions.notify.samples import APP_URL
-from tests.support.mailbox import HANG_UP, Mailbox, Refusal
 
 Printed = Callable[[], str]
 

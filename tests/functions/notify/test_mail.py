@@ -10,9 +10,9 @@ from functions.notify import mail
 from functions.notify.mail import Outcome
 from functions.notify.templates import Letter
 from functions.shared.settings import SettingsError
+from local.mailbox import HANG_UP, Mailbox, Refusal
 from local.postgres import free_port
 from tests.functions.notify.conftest import FROM, SetEnvironment
-from tests.support.mailbox import HANG_UP, Mailbox, Refusal
 
 LETTER = Letter("Booked: Zürich ✈", "Grüezi: text", "<p>Grüezi: page</p>")
 NOTIFICATION_ID = UUID("9a3f6f0e-52b1-4c83-8f4e-6f1de2b7c001")

@@ -4,9 +4,9 @@ import pytest
 
 from functions.shared.settings import SettingsError
 from local import emf
+from local.mailbox import Mailbox, Refusal
 from tests.functions.notify.conftest import Office, SetEnvironment
 from tests.functions.notify.test_handler import owe_confirmed, run
-from tests.support.mailbox import Mailbox, Refusal
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> dict[str, list[float]]:

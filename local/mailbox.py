@@ -9,7 +9,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 PATH = "/v2/email/outbound-emails"
@@ -100,3 +102,29 @@ def receiving() -> Iterator[Mailbox]:
         server.shutdown()
         server.server_close()
         thread.join(timeout=5)
+
+
+def keep_in(folder: Path, mailbox: Mailbox) -> None:
+    """Write each message that arrives into the folder, as a mail program opens it: `0001-<whom>.eml`.
+
+    Made with it, if it is not there: numbers go on from what it holds.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = len(list(folder.glob("*.eml")))
+
+    def keep(message: dict[str, Any]) -> None:
+        nonlocal kept
+        content = message["Content"]["Simple"]
+        letter = EmailMessage()
+        letter["From"] = message["FromEmailAddress"]
+        letter["To"] = ", ".join(message["Destination"]["ToAddresses"])
+        letter["Subject"] = content["Subject"]["Data"]
+        letter.set_content(content["Body"]["Text"]["Data"])
+        if "Html" in content["Body"]:
+            letter.add_alternative(content["Body"]["Html"]["Data"], subtype="html")
+        with mailbox.lock:
+            kept += 1
+            name = f"{kept:04}-{message['Destination']['ToAddresses'][0]}.eml"
+        (folder / name).write_bytes(bytes(letter))
+
+    mailbox.on_message = keep

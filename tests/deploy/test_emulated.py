@@ -50,13 +50,13 @@ def test_the_story_over_what_was_deployed(running: EmulatedService) -> None:
     assert counted["ApproximateNumberOfMessages"] == "0"
 
 
-def test_a_card_number_of_charges_came_by_the_queue(running: EmulatedService) -> None:
+def test_the_charges_at_night_came_by_the_queue(running: EmulatedService) -> None:
     """The stack's own queue was stopped: what booked at night was the deployed consumer."""
     functions = running.aws.client("lambda")
     (mapping,) = functions.list_event_source_mappings()["EventSourceMappings"]
     assert mapping["FunctionArn"].endswith("charge-queue:snapstart")
     with psycopg.connect(running.stack.database_url) as db:
-        row = db.execute("select count(*) from public.matches where status = 'waiting'").fetchone()
+        row = db.execute("select count(*) from public.matches where state = 'waiting'").fetchone()
     assert row == (0,)
 
 

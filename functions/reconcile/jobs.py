@@ -15,6 +15,7 @@ from functions.shared.clock import Deadline
 from functions.shared.database import Database
 from functions.shared.stripe_events.event import Event
 from functions.shared.stripe_events.inbox import receive, sayable
+from functions.shared.stripe_events.table import HANDLED
 from functions.shared.stripe_gateway import MARGIN_SECONDS, StripeGateway
 
 Line = dict[str, Any]
@@ -85,7 +86,9 @@ def fetch_missed_events(run: Run) -> list[Line]:
     while run.has_time():
         until = min(seen + window, now)
         # Newest first from Stripe, oldest first for us; a window keeps what is read before the first is applied small.
-        events = list(run.gateway.events_between(seen - EVENTS_OVERLAP_SECONDS, until))[::-1]
+        # The endpoint is subscribed to what we act on, so nothing else is missing.
+        listed = run.gateway.events_between(seen - EVENTS_OVERLAP_SECONDS, until)
+        events = [event for event in listed if event["type"] in HANDLED][::-1]
         if not _bring_unknown(run, events, lines):
             break  # the watermark stays: the next run begins here
         if run.apply:

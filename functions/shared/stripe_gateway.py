@@ -10,7 +10,7 @@ from __future__ import annotations  # or the SDK would load every resource that 
 
 import logging
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
@@ -212,12 +212,26 @@ class StripeGateway:
 
         Raises Problem.
         """
-        return _paged(lambda: self._client.v1.events.list({"created": {"gte": since, "lte": until}, "limit": 100}))
+        return self._paged("/v1/events", created={"gte": since, "lte": until})
 
     def payments_since(self, created: int) -> Iterator[Facts]:
         """Facts of the PaymentIntents that were made since a Unix time, newest first. Raises Problem."""
-        intents = _paged(lambda: self._client.v1.payment_intents.list({"created": {"gte": created}, "limit": 100}))
-        return (payment_intent_facts(intent) for intent in intents)
+        return (payment_intent_facts(intent) for intent in self._paged("/v1/payment_intents", created={"gte": created}))
+
+    def _paged(self, path: str, **params: Any) -> Iterator[Facts]:
+        """Every object of a list as a plain dict, page by page. Raises Problem.
+
+        By `raw_request`, because building the SDK's objects takes longer than all else about a hundred events
+        (https://docs.stripe.com/api/pagination).
+        """
+        more: dict[str, Any] = {}
+        while True:
+            answer: Any = _or_problem(partial(self._client.raw_request, "get", path, limit=100, **params, **more))
+            page = answer.data
+            yield from page["data"]
+            if not page["has_more"]:
+                return
+            more = {"starting_after": page["data"][-1]["id"]}
 
     def retrieve(self, payment_intent_id: str) -> Facts:
         """What a PaymentIntent is now."""
@@ -379,14 +393,6 @@ def _or_problem(send: Callable[[], _Object]) -> _Object:
     except stripe.StripeError as error:
         _log_stripe_error(error)
         raise Problem("payment_provider_unavailable", headers={"Retry-After": "5"}) from None
-
-
-def _paged(first_page: Callable[[], stripe.ListObject[Any]]) -> Iterator[Facts]:
-    """Every object of a list as a plain dict, page by page. Raises Problem."""
-    objects = _or_problem(first_page).auto_paging_iter()
-    end: Any = object()
-    while (found := _or_problem(lambda: next(objects, end))) is not end:
-        yield found.to_dict()
 
 
 def _log_stripe_error(error: stripe.StripeError) -> None:

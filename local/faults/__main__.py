@@ -9,6 +9,7 @@ Ends with 1 when a rule was broken: then the seed is told, and the shortest sche
 """
 
 import argparse
+import json
 import sys
 import time
 
@@ -31,19 +32,31 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
     parser.add_argument("--mutation", help="play over functions or SQL with this planted fault")
-    parser.add_argument("--quiet", action="store_true", help="no progress, no matrix")
+    parser.add_argument(
+        "--mutations", action="store_true", help="plant each fault and search for it; --schedules bounds it"
+    )
+    parser.add_argument(
+        "--from-zero", action="store_true", help="search from seed 0 on, not from where it was found before"
+    )
+    parser.add_argument("--json", action="store_true", help="nothing but the sum, as JSON; stops at the first breach")
     given = parser.parse_args()
     console = Console(highlight=False, soft_wrap=True)
+    if given.mutations:
+        with databases(1) as (url,):
+            return report.search(console, url, most=given.schedules, from_zero=given.from_zero)
     if given.seed is not None:
         with databases(1) as (url,):
-            return report.replay(console, url, given.seed, mutation=given.mutation)
-    order = Order(given.first, given.schedules, given.minutes, given.workers, given.mutation)
+            show = report.as_json if given.json else report.replay
+            return show(console, url, given.seed, mutation=given.mutation)
+    order = Order(given.first, given.schedules, given.minutes, given.workers, given.mutation, stops_early=given.json)
     with databases(order.workers) as urls:
         begun_at = time.monotonic()
-        total = _play(order, urls, console, quiet=given.quiet)
+        total = _play(order, urls, console, quiet=given.json)
         seconds = time.monotonic() - begun_at
-        if not given.quiet:
-            report.matrix(console, total.coverage)
+        if given.json:
+            print(json.dumps(report.sum_of(total, seconds)))
+            return int(bool(total.failed))
+        report.matrix(console, total.coverage)
         report.summary(console, total, seconds)
         for seed, breaches in sorted(total.failed.items())[:20]:
             console.print(f"[red]seed {seed}[/red]: {breaches[0]}")
@@ -71,6 +84,8 @@ def _play(order: Order, urls: list[str], console: Console, *, quiet: bool) -> To
             rate = f"{total.schedules / seconds:.1f} schedules/s, {total.charges / seconds:.1f} charges/s"
             rate += f", {len(total.failed)} broken" if total.failed else ""
             progress.update(task, completed=total.schedules, rate=rate)
+            if total.failed and order.stops_early:
+                break
     return total
 
 

@@ -141,7 +141,8 @@ class Acts:
             step,
             "select c.id::text as campaign, o.id as offer from public.campaigns as c "
             "join public.offers as o on o.attributes @> c.criteria where c.user_id = %s "
-            "order by o.id desc, c.id limit 8",
+            "order by exists (select from public.bookings as b where b.campaign_id = c.id and b.offer_id = o.id), "
+            "o.id desc, c.id limit 5",
             self.users[step.user][0],
         )
         if pair is None:
@@ -354,7 +355,12 @@ class Acts:
             self._at_stripe(f"the bank warns of {charge}", actors.warn, "", actors.Warn(charge))
 
     def _bank_settle_refund(self, step: Step) -> None:
-        waiting = [each["id"] for each in self._it.world.refunds if each["status"] in ("pending", "succeeded")]
+        waiting = [
+            each["id"]
+            for each in self._it.world.refunds
+            # What a hold releases was never taken, and no bank can send it back.
+            if each["status"] in ("pending", "succeeded") and each["metadata"].get("refund_id")
+        ]
         if waiting:
             outcome = self._draws.weighted((("succeed", 3.0), ("fail", 1.0)), step.number, "outcome")
             refund = self._draws.pick(waiting, step.number, "refund")
@@ -377,6 +383,14 @@ class Acts:
 
     def _schedule_reconcile(self, step: Step) -> None:
         self.scheduled(f"s{step.number}", "reconcile")
+
+    def _schedule_reconcile_twice_at_once(self, step: Step) -> None:
+        for side in "ab":
+            self.scheduled(f"s{step.number}{side}", "reconcile")
+
+    def _schedule_notify_twice_at_once(self, step: Step) -> None:
+        for side in "ab":
+            self.scheduled(f"s{step.number}{side}", "notify")
 
     def _schedule_notify(self, step: Step) -> None:
         self.scheduled(f"s{step.number}", "notify")

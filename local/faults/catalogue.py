@@ -70,6 +70,28 @@ FAMILIES: Final = {
 }
 """By the first word of a boundary's name."""
 
+MONEY_MOVES: Final = {
+    "stripe POST payment_intents": 3.0,
+    "stripe POST payment_intents/:id/confirm": 3.0,
+    "stripe POST payment_intents/:id/capture": 3.0,
+    "stripe POST payment_intents/:id/cancel": 2.0,
+    "stripe POST refunds": 4.0,
+    "db begin_charge": 1.5,
+    "db settle_payment": 2.0,
+    "db settle_refund": 3.0,
+    "queue delivery": 2.0,
+}
+"""Where a fault may cost money, it strikes so many times as often."""
+SLOW_COMMIT_RATE: Final = 0.04
+SLOW_COMMIT_RATES: Final = {
+    "db begin_charge": 0.3,
+    "db settle_payment": 0.3,
+    "db receive_event": 0.25,
+    "db claim_notifications": 0.3,
+    "db expire_campaigns": 0.3,
+}
+"""How often a commit is late while somebody else is on the stage: what locks are for shows then alone."""
+
 
 def kinds_of(boundary: str) -> tuple[str, ...]:
     """The faults that can strike at a boundary."""

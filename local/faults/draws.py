@@ -16,11 +16,13 @@ class Draws:
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
+        self._begun = blake2b(f"{seed}".encode(), digest_size=7)
 
     def unit(self, *what: object) -> float:
         """A number from 0 up to, not including, 1."""
-        name = f"{self.seed}|{'|'.join(map(str, what))}"
-        return int.from_bytes(blake2b(name.encode(), digest_size=7).digest(), "big") / 2**56
+        begun = self._begun.copy()
+        begun.update(repr(what).encode())
+        return int.from_bytes(begun.digest(), "big") / 2**56
 
     def chance(self, probability: float, *what: object) -> bool:
         """Whether something happens."""

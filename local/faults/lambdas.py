@@ -51,6 +51,7 @@ def _environment(signer: TokenSigner) -> "Mapping[str, str]":
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "LOG_LEVEL": "ERROR",
+        "AUTOBOOK_METRICS": "off",
     }
 
 

@@ -1,6 +1,7 @@
 """What a run shows: the matrix, the sum, and a broken schedule's story with the books at its end."""
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
@@ -75,6 +76,58 @@ def replay(console: "Console", url: str, seed: int, *, mutation: str | None) -> 
         )
         _story(console, shortest)
     return 1
+
+
+def sum_of(total: "Total", seconds: float) -> dict[str, Any]:
+    """One run for a machine."""
+    return {
+        "schedules": total.schedules,
+        "charges": total.charges,
+        "seconds": round(seconds, 1),
+        "faults": sum(total.coverage.hits.values()),
+        "cells": total.coverage.cells(),
+        "cells_missed": len(total.coverage.missed()),
+        "failed": total.failed,
+    }
+
+
+def as_json(_: "Console", url: str, seed: int, *, mutation: str | None) -> int:
+    """Play one seed; print its story and what it broke as JSON, unshortened."""
+    from local.faults.bench import open_bench
+    from local.faults.schedule import plan
+    from local.faults.simulation import Simulation
+
+    with open_bench(url, mutation=mutation) as bench:
+        result = Simulation(bench, plan(seed)).play()
+    story = [str(line) for line in result.story] + result.books
+    print(json.dumps({"seed": seed, "story": story, "breaches": result.breaches}))
+    return int(bool(result.breaches))
+
+
+def search(_: "Console", url: str, *, most: int, from_zero: bool) -> int:
+    """Plant each fault in turn and search for it in at most so many schedules; a line of JSON each.
+
+    1 when one was not found.
+    """
+    from local.faults.bench import open_bench
+    from local.faults.mutations import MUTATIONS, planted
+    from local.faults.schedule import plan
+    from local.faults.simulation import Simulation
+
+    hidden = 0
+    with open_bench(url) as bench:
+        for name, mutation in MUTATIONS.items():
+            first = 0 if from_zero else mutation.first_seed
+            line: dict[str, Any] = {"mutation": name, "found": None, "schedules": most}
+            with planted(name, bench.database):
+                for seed in range(first, first + most):
+                    found = Simulation(bench, plan(seed)).play().breaches
+                    if found:
+                        line |= {"found": found[0], "schedules": seed - first + 1, "seed": seed}
+                        break
+            hidden += line["found"] is None
+            print(json.dumps(line), flush=True)
+    return int(hidden > 0)
 
 
 def _story(console: "Console", result: "Result") -> None:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 MOST_ROUNDS = 40
 _LOST_FOR_GOOD = 0.3
+_PATIENCE_SECONDS = 3600.0
 _LONGEST_WAIT_SECONDS = 8 * 24 * 3600
 _NEXT_DUE = """
 select extract(epoch from due)::double precision as due from (
@@ -22,6 +23,9 @@ select extract(epoch from due)::double precision as due from (
   where a.status = 'processing'
   union all
   select a.created_at + make_interval(secs => (select key_lifetime_seconds from internal.settings))
+  from public.attempts as a where a.status = 'started'
+  union all
+  select a.replayed_error_at + make_interval(secs => (select replayed_error_patience_seconds from internal.settings))
   from public.attempts as a where a.status = 'started'
   union all
   select r.created_at + make_interval(secs => (select key_lifetime_seconds from internal.settings))
@@ -42,14 +46,17 @@ def come_to_rest(simulation: "Simulation") -> list[str]:
     simulation.finish()
     _lose_some(simulation)
     _fulfil(simulation)
+    found: list[Any] = []
     for number in range(MOST_ROUNDS):
         simulation.settle_down()
-        found = _reconcile(simulation, number)
+        before, found = found, _reconcile(simulation, number)
         busy = _carry_on(simulation)
-        if found or busy:
+        if busy or (found and found != before):
             simulation.pass_time(61 + 240 * simulation.draws.unit("rest", number))
             continue
         pause = _until_next(simulation)
+        if found and pause is None:
+            pause = _PATIENCE_SECONDS  # Stripe answers the same for as long as it keeps a key
         if pause is None:
             return _left_over(simulation)
         simulation.pass_time(min(pause, _LONGEST_WAIT_SECONDS) + 1)

@@ -69,7 +69,9 @@ ACTS: tuple[tuple[tuple[str, str], float], ...] = (
     (("radar", "review"), 0.6),
     (("radar", "close_review"), 0.6),
     (("schedule", "reconcile"), 4.0),
-    (("schedule", "notify"), 2.5),
+    (("schedule", "reconcile_twice_at_once"), 0.8),
+    (("schedule", "notify"), 1.8),
+    (("schedule", "notify_twice_at_once"), 0.8),
     (("time", "minutes"), 4.0),
     (("time", "hours"), 1.6),
     (("time", "day"), 0.35),
@@ -98,6 +100,8 @@ class Schedule:
     users: int
     fault_rate: float
     overlap: float
+    webhook_lag_seconds: float
+    """How late Stripe's news is, up to this; a day when the endpoint is as good as dead."""
     steps: tuple[Step, ...]
     faults: frozenset[str] | None = None
     """The only places where a fault may strike; None: wherever the seed says."""
@@ -127,4 +131,5 @@ def plan(seed: int) -> Schedule:
     for _ in range(draws.between(12, 34, "length")):
         actor, act = draws.weighted(ACTS, "act", len(steps))
         add(actor, act, draws.between(0, users - 1, "user", len(steps)), draws.between(3, 99, "item", len(steps)))
-    return Schedule(seed, users, fault_rate, draws.seconds(0.1, 0.8, "overlap"), tuple(steps))
+    lag = draws.weighted(((0.0, 4.0), (20.0, 3.0), (1800.0, 2.0), (86400.0, 1.5)), "webhook lag")
+    return Schedule(seed, users, fault_rate, draws.seconds(0.1, 0.8, "overlap"), lag, tuple(steps))

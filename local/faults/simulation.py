@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from local.faults.acts import Acts
-from local.faults.catalogue import kinds_of
+from local.faults.catalogue import MONEY_MOVES, SLOW_COMMIT_RATE, SLOW_COMMIT_RATES, kinds_of
 from local.faults.checker import breaches, read_snapshot
 from local.faults.coverage import Coverage
 from local.faults.draws import Draws
@@ -93,6 +93,8 @@ class Simulation:
         self.struck: list[str] = []
         self.charges = 0
         self.is_calm = False
+        self.lagging: set[str] = set()
+        """Webhooks that have been late already."""
         self._names: dict[str, int] = {}
         self._ticks = 0
         self.acts = Acts(self)
@@ -148,11 +150,15 @@ class Simulation:
     def fault_at(self, place: str, boundary: str) -> str | None:
         """The fault that strikes at a place, if any; counted."""
         fault = None
-        if not self.is_calm and self.draws.chance(self.schedule.fault_rate, "fault", place):
-            chosen = self.schedule.faults
-            if chosen is None or place in chosen:
+        chosen = self.schedule.faults
+        if not self.is_calm and self.schedule.fault_rate and (chosen is None or place in chosen):
+            if self.draws.chance(self.schedule.fault_rate * MONEY_MOVES.get(boundary, 1.0), "fault", place):
                 fault = self.draws.pick(kinds_of(boundary), "kind", place)
-                self.struck.append(place)
+            elif len(self.stage.active) > 1 and boundary.startswith("db "):
+                rate = SLOW_COMMIT_RATES.get(boundary, SLOW_COMMIT_RATE)
+                fault = "slow_commit" if self.draws.chance(rate, "slow", place) else None
+        if fault is not None:
+            self.struck.append(place)
         self.coverage.passed(boundary, fault)
         return fault
 

@@ -20,6 +20,12 @@ class Killed(BaseException):
     """The Lambda is gone: no `except Exception` of ours sees it."""
 
 
+def _taken() -> "threading.Lock":
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
 @dataclass(eq=False)
 class Invocation:
     """One call of one handler."""
@@ -39,7 +45,8 @@ class Invocation:
     result: Any = None
     error: BaseException | None = None
     backend_pid: int = 0
-    go: "threading.Semaphore" = field(default_factory=lambda: threading.Semaphore(0))
+    go: "threading.Lock" = field(default_factory=_taken)
+    """Released once for each turn, by whoever hands over the baton."""
 
     @property
     def failed(self) -> bool:

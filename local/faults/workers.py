@@ -31,7 +31,8 @@ class Order:
     minutes: float | None = None
     workers: int = 2
     mutation: str | None = None
-    stop_at_first: bool = False
+    stops_early: bool = False
+    """Whether the first breach is enough."""
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ BEHAVIOURS = (
 ACTS: tuple[tuple[tuple[str, str], float], ...] = (
     (("feed", "post_offers"), 15.0),
     (("user", "charge"), 5.0),
-    (("user", "charge_twice_at_once"), 1.5),
+    (("user", "charge_twice_at_once"), 3.0),
     (("fulfilment", "charge"), 2.0),
     (("user", "resume_campaign"), 5.0),
     (("user", "pause_campaign"), 0.7),

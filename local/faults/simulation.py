@@ -198,6 +198,8 @@ class Simulation:
             case _:
                 pass
         invocation.is_alone = not self.stage.active and not self.draws.chance(self.schedule.overlap, name, "alone")
+        for other in self.stage.active:
+            other.is_alone = False
         self.stage.start(invocation)
         if fault == "twice_at_once":
             self.invoke(self.name(name), boundary, work, then, timeout_seconds=timeout_seconds)

@@ -31,24 +31,23 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, help="as many as fit into this time, instead")
     parser.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
-    parser.add_argument("--mutation", help="play over functions or SQL with this planted fault")
+    parser.add_argument("--mutation", action="append", help="play over functions or SQL with this planted fault")
+    parser.add_argument("--search", action="store_true", help="search for each --mutation (all unless named) by itself")
     parser.add_argument(
-        "--mutations", action="store_true", help="plant each fault and search for it; --schedules bounds it"
-    )
-    parser.add_argument(
-        "--from-zero", action="store_true", help="search from seed 0 on, not from where it was found before"
+        "--from-zero", action="store_true", help="search from seed 0, not from where it was found before"
     )
     parser.add_argument("--json", action="store_true", help="nothing but the sum, as JSON; stops at the first breach")
     given = parser.parse_args()
     console = Console(highlight=False, soft_wrap=True)
-    if given.mutations:
+    if given.search:
         with databases(1) as (url,):
-            return report.search(console, url, most=given.schedules, from_zero=given.from_zero)
+            return report.search(url, given.mutation, most=given.schedules, from_zero=given.from_zero)
+    mutation = given.mutation[0] if given.mutation else None
     if given.seed is not None:
         with databases(1) as (url,):
             show = report.as_json if given.json else report.replay
-            return show(console, url, given.seed, mutation=given.mutation)
-    order = Order(given.first, given.schedules, given.minutes, given.workers, given.mutation, stops_early=given.json)
+            return show(console, url, given.seed, mutation=mutation)
+    order = Order(given.first, given.schedules, given.minutes, given.workers, mutation, stops_early=given.json)
     with databases(order.workers) as urls:
         begun_at = time.monotonic()
         total = _play(order, urls, console, quiet=given.json)
@@ -61,7 +60,7 @@ def main() -> int:
         for seed, breaches in sorted(total.failed.items())[:20]:
             console.print(f"[red]seed {seed}[/red]: {breaches[0]}")
         if total.failed:
-            report.replay(console, urls[0], min(total.failed), mutation=given.mutation)
+            report.replay(console, urls[0], min(total.failed), mutation=mutation)
     missed = total.coverage.missed() if total.schedules >= FEWEST_FOR_ALL_CELLS else []
     return int(bool(total.failed or missed))
 

@@ -1,6 +1,7 @@
 """What a run shows: the matrix, the sum, and a broken schedule's story with the books at its end."""
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -104,8 +105,8 @@ def as_json(_: "Console", url: str, seed: int, *, mutation: str | None) -> int:
     return int(bool(result.breaches))
 
 
-def search(_: "Console", url: str, *, most: int, from_zero: bool) -> int:
-    """Plant each fault in turn and search for it in at most so many schedules; a line of JSON each.
+def search(url: str, names: list[str] | None, *, most: int, from_zero: bool) -> int:
+    """Plant each fault in turn and search for it in at most so many schedules; prints what was found, as JSON.
 
     1 when one was not found.
     """
@@ -114,20 +115,20 @@ def search(_: "Console", url: str, *, most: int, from_zero: bool) -> int:
     from local.faults.schedule import plan
     from local.faults.simulation import Simulation
 
-    hidden = 0
+    report: dict[str, Any] = {}
     with open_bench(url) as bench:
-        for name, mutation in MUTATIONS.items():
-            first = 0 if from_zero else mutation.first_seed
-            line: dict[str, Any] = {"mutation": name, "found": None, "schedules": most}
+        for name in names or MUTATIONS:
+            first = 0 if from_zero else MUTATIONS[name].first_seed
+            report[name] = {"breach": None, "schedules": most}
             with planted(name, bench.database):
                 for seed in range(first, first + most):
                     found = Simulation(bench, plan(seed)).play().breaches
                     if found:
-                        line |= {"found": found[0], "schedules": seed - first + 1, "seed": seed}
+                        report[name] = {"breach": found[0], "schedules": seed - first + 1, "seed": seed}
                         break
-            hidden += line["found"] is None
-            print(json.dumps(line), flush=True)
-    return int(hidden > 0)
+            sys.stderr.write(f"{name}: {report[name]}\n")
+    print(json.dumps(report))
+    return int(any(found["breach"] is None for found in report.values()))
 
 
 def _story(console: "Console", result: "Result") -> None:

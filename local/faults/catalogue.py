@@ -75,10 +75,10 @@ MONEY_MOVES: Final = {
     "stripe POST payment_intents/:id/confirm": 3.0,
     "stripe POST payment_intents/:id/capture": 3.0,
     "stripe POST payment_intents/:id/cancel": 2.0,
-    "stripe POST refunds": 4.0,
+    "stripe POST refunds": 8.0,
     "db begin_charge": 1.5,
     "db settle_payment": 2.0,
-    "db settle_refund": 3.0,
+    "db settle_refund": 6.0,
     "queue delivery": 2.0,
 }
 """Where a fault may cost money, it strikes so many times as often."""

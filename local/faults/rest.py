@@ -7,7 +7,7 @@ from local.faults.stage import Invocation
 if TYPE_CHECKING:
     from local.faults.simulation import Simulation
 
-MOST_ROUNDS = 40
+MOST_ROUNDS = 30
 _LOST_FOR_GOOD = 0.3
 _PATIENCE_SECONDS = 3600.0
 _LONGEST_WAIT_SECONDS = 8 * 24 * 3600

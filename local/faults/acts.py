@@ -238,7 +238,7 @@ class Acts:
     def _feed_post_offers(self, step: Step) -> None:
         draws, number = self._draws, step.number
         offers = []
-        for place in range(draws.between(2, 5, number, "how many")):
+        for place in range(draws.between(3, 6, number, "how many")):
             self._offers += 1
             again = self._offers > 4 and draws.chance(0.06, number, place, "again")
             identity = draws.between(1, self._offers - 1, number, place, "which") if again else self._offers

@@ -204,11 +204,12 @@ class _Transaction:
         self._fault = fault
 
     def __call__(self, moment: Moment) -> None:
-        self._simulation.stage.rejoin(self._invocation)
         if moment == "after_commit":
-            return
-        if self._fault == "slow_commit" and self._simulation.stage.holder is None:
-            self._simulation.hold_back(self._invocation)
+            self._simulation.stage.rejoin(self._invocation)
+        elif self._fault == "slow_commit" and self._invocation.state != "blocked":
+            # One that has just waited for another's lock commits at once: it would hold that lock with nobody knowing.
+            if self._simulation.stage.holder is None:
+                self._simulation.hold_back(self._invocation)
         elif self._fault in FAILURES:
             make, self._fault = FAILURES[self._fault], None  # a transaction that is run again succeeds
             raise make()

@@ -1,5 +1,6 @@
 """What one process needs to play schedules: opened once, used for thousands."""
 
+import gc
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,10 @@ def open_bench(database_url: str, *, mutation: str | None = None) -> Iterator[Be
         logger = logging.getLogger("autobook")
         logger.handlers[:] = [complaints]
         logger.setLevel(logging.ERROR)
+        # What lives as long as the process is not looked through again and again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 20)
         try:
             with planted(mutation, database):
                 yield Bench(database, wires, stage, lambdas, traveller, complaints)

@@ -15,10 +15,13 @@ from psycopg import Connection, errors
 from psycopg.rows import TupleRow, dict_row
 
 from local.faults.stage import Invocation, current
+from local.supabase.catalog import RoleSettings
 from local.supabase.database import Catalogs, Pool
-from local.supabase.engine import Engine, Incoming, Moment
+from local.supabase.engine import Engine, Incoming, Locals, Moment
 from local.supabase.errors import ApiError
-from local.supabase.gateway import Gateway
+from local.supabase.gateway import Caller, Gateway
+from local.supabase.planner import Plan
+from local.supabase.request import Request
 from local.supabase.settings import Settings
 from local.supabase.tokens import TokenVerifier
 
@@ -77,22 +80,27 @@ def prepare(database_url: str) -> None:
 
 
 class _SimulatedPool(Pool):
-    """Connections that know the simulated time before each transaction."""
-
-    def __init__(self, database_url: str, tell: Callable[[Invocation], tuple[str, str, float]]) -> None:
-        super().__init__(database_url, size=_POOL_SIZE, timeout_seconds=5)
-        self._tell = tell
+    """Connections that say which invocation has them."""
 
     @contextmanager
     def connection(self) -> Iterator[Connection[TupleRow]]:
         with super().connection() as connection:
-            invocation = current()
-            invocation.backend_pid = connection.info.backend_pid
-            connection.execute(
-                "select set_config('autobook.now', %s, false), set_config('autobook.seed', %s, false), setseed(%s)",
-                self._tell(invocation),
-            )
+            current().backend_pid = connection.info.backend_pid
             yield connection
+
+
+class _SimulatedEngine(Engine):
+    """Transactions that know the simulated time, and whose chance is the schedule's."""
+
+    def __init__(self, settings: Settings, pool: Pool, tell: Callable[[Invocation], Locals]) -> None:
+        super().__init__(settings, pool, Catalogs(pool, settings.schemas))
+        self._tell = tell
+
+    def _locals(
+        self, incoming: Incoming, caller: Caller, request: Request, plan: Plan, role: RoleSettings | None
+    ) -> Locals:
+        # First of all: from the role on, they are made as that role.
+        return [*self._tell(current()), *super()._locals(incoming, caller, request, plan, role)]
 
 
 class SimulatedDatabase:
@@ -108,10 +116,10 @@ class SimulatedDatabase:
         self.now: Callable[[], float] = lambda: 0.0
         self._transactions = 0
         settings = Settings(database_url=database_url, jwt_secret=jwt_secret)
-        self._pool = _SimulatedPool(database_url, self._tell)
+        self._pool = _SimulatedPool(database_url, size=_POOL_SIZE, timeout_seconds=5)
         verifier = TokenVerifier(jwt_secret=jwt_secret, audience=settings.audience, signing_key=None)
         self._gateway = Gateway(verifier)
-        self._engine = Engine(settings, self._pool, Catalogs(self._pool, settings.schemas))
+        self._engine = _SimulatedEngine(settings, self._pool, self._tell)
         self._emptying = self._how_to_empty()
 
     def close(self) -> None:
@@ -120,10 +128,14 @@ class SimulatedDatabase:
         self.observer.close()
         self._watcher.close()
 
-    def _tell(self, invocation: Invocation) -> tuple[str, str, float]:
+    def _tell(self, invocation: Invocation) -> Locals:
         self._transactions += 1
         chance = (self.seed * 7919 + self._transactions * 104729) % 999983 / 999983
-        return f"{self.now() + invocation.database_skew_seconds:.6f}", str(self.seed), chance
+        return [
+            ("autobook.now", f"{self.now() + invocation.database_skew_seconds:.6f}"),
+            ("autobook.seed", str(self.seed)),
+            ("seed", f"{chance:.6f}"),  # what setseed() sets
+        ]
 
     def _how_to_empty(self) -> str:
         names = self.rows(

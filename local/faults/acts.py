@@ -90,7 +90,9 @@ class Acts:
 
     def _user_save_card(self, step: Step) -> None:
         name, user = f"s{step.number}", step.user
-        card = self._draws.weighted(CARDS, step.number, "card")
+        theme = self._it.schedule.theme
+        cards = [(card, weight * theme.cards.get(card, 1.0)) for card, weight in CARDS]
+        card = self._draws.weighted(cards, step.number, "card")
 
         def begun(status: int, answer: Any) -> None:
             if status != 201:
@@ -110,17 +112,19 @@ class Acts:
     def _user_create_campaign(self, step: Step) -> None:
         draws, number = self._draws, step.number
         currency, price = draws.weighted(CURRENCIES, "currency"), draws.between(2000, 60000, number, "price")
-        bookings = draws.weighted(((12, 6.0), (4, 2.0), (2, 1.0)), number, "bookings")
+        theme = self._it.schedule.theme
+        tight = theme.tight_limits
+        bookings = draws.weighted(((12, 6.0), (4, 2.0 * tight), (2, tight)), number, "bookings")
         body = {
             "title": f"Campaign {number}",
             "criteria": {"city": CITIES[(step.user * 2 + step.item) % len(CITIES)]},
             "currency": currency,
             "max_price_minor": price,
-            "budget_minor": int(price * draws.weighted(((20, 6.0), (3, 2.0), (1, 0.7)), number, "budget")),
+            "budget_minor": int(price * draws.weighted(((20, 6.0), (3, 2.0 * tight), (1, 0.7)), number, "budget")),
             "max_bookings": bookings,
             "expires_at": self._moment(draws.weighted(((60, 6.0), (30, 3.0), (3, 1.0)), number, "expires")),
             "use_backups": draws.chance(0.6, number, "backups"),
-            "capture": "manual" if draws.chance(0.3, number, "capture") else "automatic",
+            "capture": "manual" if draws.chance(theme.manual_capture, number, "capture") else "automatic",
             "when_hold_ends": "capture" if draws.chance(0.4, number, "hold") else "void",
             "auto_book": draws.chance(0.85, number, "auto"),
         }
@@ -167,7 +171,11 @@ class Acts:
         self._move(step, "pause", "active")
 
     def _user_resume_campaign(self, step: Step) -> None:
-        self._move(step, "resume", "paused")
+        """Whoever has a paused one, or a world of declines would soon be still."""
+        query = "select id::text, user_id::text from public.campaigns where status = 'paused' order by id"
+        if row := self._pick(step, query):
+            user = next(place for place, (user_id, _) in enumerate(self.users) if user_id == row["user_id"])
+            self._request(f"s{step.number}", "POST", f"/campaigns/{row['id']}/resume", user=user)
 
     def _user_cancel_campaign(self, step: Step) -> None:
         self._move(step, "cancel", "active paused")
@@ -280,6 +288,14 @@ class Acts:
                 body["amount_minor"] = self._draws.between(50, 300, step.number, "amount")
             key = f"r{step.number}" if self._draws.chance(0.5, step.number, "key") else None
             self._request(f"s{step.number}", "POST", f"/bookings/{booking}/refund", body, key=key)
+
+    def _fulfilment_refund_twice_at_once(self, step: Step) -> None:
+        """Two parts of one payment, each a refund of its own."""
+        if booking := self._booking(step, "confirmed"):
+            for side in "ab":
+                amount = self._draws.between(50, 150, step.number, side, "amount")
+                body = {"reason": "not_available", "amount_minor": amount}
+                self._request(f"s{step.number}{side}", "POST", f"/bookings/{booking}/refund", body)
 
     # --- outside of our house ----------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ step's number when it is played, so that a schedule with some steps left out pla
 from dataclasses import dataclass, replace
 
 from local.faults.draws import Draws
+from local.faults.themes import Theme, theme_of
 
 CITIES = ("Rome", "Oslo", "Lima", "Kyoto", "Paris", "Cairo")
 CURRENCIES = (("eur", 7.0), ("usd", 2.0), ("jpy", 1.0))
@@ -61,6 +62,7 @@ ACTS: tuple[tuple[tuple[str, str], float], ...] = (
     (("fulfilment", "capture"), 4.0),
     (("fulfilment", "void"), 1.5),
     (("fulfilment", "refund"), 3.0),
+    (("fulfilment", "refund_twice_at_once"), 0.7),
     (("bank", "change_card"), 2.0),
     (("bank", "open_dispute"), 0.8),
     (("bank", "end_dispute"), 0.8),
@@ -97,6 +99,7 @@ class Schedule:
     """What is played: the world's size, how wild it is, and the steps in order."""
 
     seed: int
+    theme: Theme
     users: int
     fault_rate: float
     overlap: float
@@ -115,7 +118,9 @@ def plan(seed: int) -> Schedule:
     """The schedule of a seed."""
     draws = Draws(seed)
     users = draws.weighted(((1, 2.0), (2, 4.0), (3, 2.0)), "users")
-    fault_rate = draws.weighted(((0.0, 0.5), (0.01, 2.0), (0.035, 5.0), (0.09, 2.0)), "fault rate")
+    theme = theme_of(seed)
+    acts = _acts_of(theme)
+    fault_rate = draws.weighted(theme.fault_rates, "fault rate")
     steps: list[Step] = []
 
     def add(actor: str, act: str, user: int = 0, item: int = 0) -> None:
@@ -128,8 +133,15 @@ def plan(seed: int) -> Schedule:
             add("user", "create_campaign", user, campaign)
     for _ in range(5):
         add("feed", "post_offers", draws.between(0, users - 1, "feed", len(steps)))
-    for _ in range(draws.between(12, 34, "length")):
-        actor, act = draws.weighted(ACTS, "act", len(steps))
+    for _ in range(draws.between(10, 28, "length")):
+        actor, act = draws.weighted(acts, "act", len(steps))
         add(actor, act, draws.between(0, users - 1, "user", len(steps)), draws.between(3, 99, "item", len(steps)))
-    lag = draws.weighted(((0.0, 4.0), (20.0, 3.0), (1800.0, 2.0), (86400.0, 1.5)), "webhook lag")
-    return Schedule(seed, users, fault_rate, draws.seconds(0.1, 0.8, "overlap"), lag, tuple(steps))
+    lag = draws.weighted(theme.webhook_lags, "webhook lag")
+    return Schedule(seed, theme, users, fault_rate, draws.seconds(*theme.overlap, "overlap"), lag, tuple(steps))
+
+
+def _acts_of(theme: Theme) -> list[tuple[tuple[str, str], float]]:
+    """The acts as the theme weighs them; offers keep their share."""
+    weighed = [(act, weight * theme.acts.get(" ".join(act), 1.0)) for act, weight in ACTS]
+    grown = sum(weight for _, weight in weighed) / sum(weight for _, weight in ACTS)
+    return [(act, weight * grown if act == ("feed", "post_offers") else weight) for act, weight in weighed]

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 BEGINS_AT = 1_796_000_000.0
 """A Monday in November 2026; each seed begins at its own hour after it."""
 MOST_AT_ONCE = 5
+_AT_FIRST = 0.3
+"""A fault strikes so much less often while cards are saved and campaigns made: without them nothing happens."""
 
 
 @dataclass
@@ -95,6 +97,7 @@ class Simulation:
         self.is_calm = False
         self.lagging: set[str] = set()
         """Webhooks that have been late already."""
+        self._ended_at: dict[str, float] = {}
         self._names: dict[str, int] = {}
         self._ticks = 0
         self.acts = Acts(self)
@@ -152,10 +155,15 @@ class Simulation:
         fault = None
         chosen = self.schedule.faults
         if not self.is_calm and self.schedule.fault_rate and (chosen is None or place in chosen):
-            if self.draws.chance(self.schedule.fault_rate * MONEY_MOVES.get(boundary, 1.0), "fault", place):
-                fault = self.draws.pick(kinds_of(boundary), "kind", place)
+            theme = self.schedule.theme
+            often = MONEY_MOVES.get(boundary, 1.0) * theme.strikes.get(boundary, 1.0)
+            often *= _AT_FIRST if self._is_setting_up else 1.0
+            if self.draws.chance(self.schedule.fault_rate * often, "fault", place):
+                preferred = theme.kinds.get(boundary)
+                kinds = preferred if preferred and self.draws.chance(0.6, "dwells", place) else kinds_of(boundary)
+                fault = self.draws.pick(kinds, "kind", place)
             elif len(self.stage.active) > 1 and boundary.startswith("db "):
-                rate = SLOW_COMMIT_RATES.get(boundary, SLOW_COMMIT_RATE)
+                rate = min(0.9, SLOW_COMMIT_RATES.get(boundary, SLOW_COMMIT_RATE) * theme.slow_commits)
                 fault = "slow_commit" if self.draws.chance(rate, "slow", place) else None
         if fault is not None:
             self.struck.append(place)
@@ -216,10 +224,12 @@ class Simulation:
             self._end(done)
         self._watched = [each for each in self.stage.active if each.state == "blocked"]
 
+    _is_setting_up = False
     _watched: list[Invocation] = []  # noqa: RUF012 - replaced, never changed
     _running: Invocation | None = None
 
     def _end(self, invocation: Invocation) -> None:
+        self._ended_at[invocation.name] = self.now()
         if invocation.killed:
             self.tell(invocation.name, "is dead", "")
         elif invocation.error is not None:
@@ -247,6 +257,19 @@ class Simulation:
             others = [each for each in able if each is not holder]
             self.resume(self.draws.pick(others, "next", self._ticks))
 
+    def _go_on(self, number: int) -> None:
+        """Between two steps: who is on the stage goes on, and messages arrive, or all of it would come at rest."""
+        for turn in range(40):
+            if self.stage.active:
+                if self.draws.chance(self.schedule.overlap * 0.25, "on", number, turn):
+                    return
+                self.tick()
+            elif self.draws.chance(0.25, "quiet", number, turn) or not self._something_arrives():
+                return
+
+    def _something_arrives(self) -> bool:
+        return self.queue.deliver_due() or deliver_due(self, 1) > 0
+
     def finish(self) -> None:
         """Play on until nobody is on the stage."""
         while self.stage.active:
@@ -269,12 +292,10 @@ class Simulation:
         self._set_clock(None)
         self.acts.move_in()
         for step in self.schedule.steps:
+            self._is_setting_up = step.act in ("save_card", "create_campaign")
             self.tell("step", str(step), "")
             self.acts.play(step)
-            for _ in range(40):
-                if not self.stage.active or self.draws.chance(self.schedule.overlap * 0.5, "on", self._ticks):
-                    break
-                self.tick()
+            self._go_on(step.number)
         unrest = come_to_rest(self)
         found = [str(each) for each in self._compare()] + unrest
         found += [f"unexpected: {what}" for what in self.bench.complaints.found]
@@ -292,7 +313,14 @@ class Simulation:
     def _compare(self) -> list[Any]:
         self.database.observe()
         books = {name: list(table) for name, table in self.world.tables.items()}
-        return list(breaches(read_snapshot(self.database.observer, books, self.mails)))
+        mails = [mail | self._sender_of(mail["sender"]) for mail in self.mails]
+        return list(breaches(read_snapshot(self.database.observer, books, mails)))
+
+    def _sender_of(self, sender: Invocation) -> dict[str, Any]:
+        """Who sent a mail, and until when it was at it; None where the database's clock was off, as its lease was."""
+        ends_at = sender.started_at + sender.timeout_seconds
+        until = None if sender.database_skew_seconds else min(ends_at, self._ended_at.get(sender.name, ends_at))
+        return {"sender": sender.name, "sender_until": until}
 
     def _books(self) -> list[str]:
         ours = self.database.rows(

@@ -118,6 +118,7 @@ class Wires:
                 "to": body["Destination"]["ToAddresses"][0],
                 "subject": body["Content"]["Simple"]["Subject"]["Data"],
                 "at": simulation.now(),
+                "sender": current(),
             }
         )
         if fault == "killed_after":

@@ -77,6 +77,27 @@ def log_of(wrong: Wrong, table: str, row_id: str) -> list[Row]:
     return [row for row in wrong.rows["audit_log"] if (row["table_name"], row["row_id"]) == (table, row_id)]
 
 
+def second_customer(wrong: Wrong) -> None:
+    """One that something was done with: what a first set-up that died left over is none."""
+    wrong.stripe["customers"].append(copied(wrong.stripe["customers"][0], id="cus_2"))
+    wrong.stripe["setup_intents"].append(copied(wrong.stripe["setup_intents"][0], id="seti_2", customer="cus_2"))
+
+
+def called_off(wrong: Wrong) -> None:
+    """It was paid all the same; that it was to end is in the log alone."""
+    entry = log_of(wrong, "bookings", wrong.booking("confirmed")["id"])[1]
+    entry.update(new=json.dumps(json.loads(entry["new"]) | {"closing_as": "cancelled"}))
+
+
+def mail_by_two(wrong: Wrong) -> None:
+    """Two claims, two mails, and the first sender had not ended."""
+    mail = wrong.mails[0]
+    mail.update(at=10.0, sender="a", sender_until=12.0)
+    wrong.mails.append(copied(mail, at=11.0, sender="b", sender_until=13.0))
+    row = next(row for row in wrong.rows["notifications"] if row["id"] == mail["notification_id"])
+    row.update(tries=2)
+
+
 Plant = Callable[[Wrong], object]
 PLANTED: dict[str, tuple[str, Plant]] = {
     "a second PaymentIntent": (
@@ -167,10 +188,7 @@ PLANTED: dict[str, tuple[str, Plant]] = {
         "ownership",
         lambda w: [row.update(user_id="somebody") for row in w.rows["payment_methods"]],
     ),
-    "a second Customer": (
-        "one_customer",
-        lambda w: w.stripe["customers"].append(copied(w.stripe["customers"][0], id="cus_2")),
-    ),
+    "a second Customer": ("one_customer", second_customer),
     "a Customer that is gone": ("one_customer", lambda w: w.stripe["customers"][0].update(deleted=True)),
     "a card that was detached": ("cards", lambda w: [row.update(customer=None) for row in w.stripe["payment_methods"]]),
     "two default cards": ("cards", lambda w: [row.update(is_default=True) for row in w.rows["payment_methods"]]),
@@ -247,9 +265,11 @@ PLANTED: dict[str, tuple[str, Plant]] = {
         ),
     ),
     "a campaign ended unsaid": ("told", lambda w: w.rows["campaigns"][0].update(status="expired")),
+    "a booking called off, its money kept": ("money_without_booking", called_off),
     "a mail that never left": ("mail", lambda w: w.mails.pop()),
     "a mail sent twice": ("mail", lambda w: w.mails.append(w.mails[0])),
     "a notification never sent": ("mail", lambda w: w.rows["notifications"][0].update(status="pending")),
+    "a mail sent by two at once": ("mail", mail_by_two),
     "a mail to somebody else": ("mail", lambda w: w.mails[0].update(to="stranger@example.com")),
     "a mail of nothing": ("mail", lambda w: w.mails.append({"notification_id": "none"})),
     "a notification given up unsaid": (

@@ -103,7 +103,7 @@ def _against(view: View, booking: Row, intent: Row) -> Iterator[Breach]:
     if captured != booking["amount_captured_minor"]:
         detail = f"says {booking['amount_captured_minor']} captured, Stripe captured {captured}"
         yield Breach("captured", booking["id"], detail)
-    if captured and status in DEAD:
+    if captured and (status in DEAD or booking["id"] in view.called_off):
         yield from _given_back(view, booking, intent["id"], captured)
     if (
         captured
@@ -129,7 +129,8 @@ def _given_back(view: View, booking: Row, intent_id: str, captured: int) -> Iter
         row["kind"] == "refund_failed" and row["booking_id"] == booking["id"] for row in view.rows["incidents"]
     )
     if back != captured and not (bank_refused and incident):
-        detail = f"is {booking['status']}, Stripe took {captured} and {back} of it is given back"
+        wish = " though it was called off" if booking["id"] in view.called_off else ""
+        detail = f"is {booking['status']}{wish}, Stripe took {captured} and {back} of it is given back"
         yield Breach("money_without_booking", booking["id"], detail)
 
 

@@ -61,7 +61,8 @@ class Snapshot:
     """What the checker compares; plain data, so that a test may change a row and see it named.
 
     `rows` are our tables by name (timestamps as ISO 8601 in UTC), `stripe` is what the stand-in's `/_control/books`
-    gives, `mails` one mapping per mail that the provider took, with `notification_id` and, if known, `to`; None when
+    gives, `mails` one mapping per mail that the provider took, with `notification_id` and, if known, `to`, `at`
+    (seconds), `sender` and `sender_until` (the moment from which that sender can't have been at it any more); None when
     nobody sent mail. `now` is the moment by which deadlines are judged.
     """
 

@@ -1,7 +1,8 @@
 """What cardholders were told, and what left the house by mail (invariant 6)."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 
 from local.faults.checker.breach import Breach
 from local.faults.checker.snapshot import Row
@@ -94,6 +95,20 @@ def mail(view: View) -> Iterator[Breach]:
         if left > max(tries, 0):
             yield Breach("mail", notification["id"], f"{what}, {left} mails left")
     yield from _addresses(view, notifications)
+    yield from _meanwhile(view)
+
+
+def _meanwhile(view: View) -> Iterator[Breach]:
+    """While a sender is at a message it is leased to it; only where it ended without a word may another send it."""
+    by_notification: dict[str, list[Row]] = defaultdict(list)
+    for one in view.mails or ():
+        if one.get("sender_until") is not None:
+            by_notification[str(one["notification_id"])].append(one)
+    for notification_id, mails in by_notification.items():
+        for first, second in pairwise(sorted(mails, key=lambda each: float(each["at"]))):
+            if first["sender"] != second["sender"] and second["at"] < first["sender_until"]:
+                detail = f"{second['sender']} mailed it while {first['sender']}, which had, was still at it"
+                yield Breach("mail", notification_id, detail)
 
 
 def _addresses(view: View, notifications: dict[str, Row]) -> Iterator[Breach]:

@@ -115,6 +115,15 @@ class View:
                 found[entry["table_name"], entry["row_id"]].append(new["status"])
         return dict(found)
 
+    @cached_property
+    def called_off(self) -> set[str]:
+        """Bookings that were to be cancelled at any time, whatever became of them since."""
+        return {
+            entry["row_id"]
+            for entry in self.rows["audit_log"]
+            if entry["table_name"] == "bookings" and json.loads(entry["new"]).get("closing_as") == "cancelled"
+        }
+
     # --- Stripe's ----------------------------------------------------------------------------------------------------
 
     @cached_property

@@ -51,7 +51,8 @@ FORMAT = (
 
 def test_steps(workers: str, arguments: Sequence[str], second_server: Path | None) -> list[Step]:
     """The tests, on our own server; and those of the database on another version's, unless only some were asked for."""
-    pytest = (sys.executable, "-m", "pytest", "-n", workers)
+    # loadgroup: tests of one xdist_group share a worker, and with it what they took long to set up.
+    pytest = (sys.executable, "-m", "pytest", "-n", workers, "--dist", "loadgroup")
     steps = [Step("pytest", (*pytest, *arguments))]
     if second_server is not None and not arguments:
         environment = {"PG_BIN": str(second_server)}

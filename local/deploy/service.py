@@ -3,11 +3,13 @@
 The steps are the same for both; only where the SDKs point differs.
 """
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -70,6 +72,15 @@ def get_ready() -> None:
     if done.returncode != 0:
         raise DeployError(f"osls can't be installed:\n{done.stderr.strip()}")
     shutil.copyfile(ROOT / "package-lock.json", ROOT / "node_modules" / ".autobook-lock")
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Wait for others who deploy from this checkout: osls packages for all of them in one `.serverless`."""
+    (ROOT / ".local").mkdir(exist_ok=True)
+    with (ROOT / ".local" / "deploy.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def osls(*arguments: str, environment: Mapping[str, str], output: Path | None = None) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from local.deploy import service
+from local.deploy.package import build
+from local.deploy.packages import LAMBDA
 
 needs_time = pytest.mark.skipif(
     not os.environ.get("AUTOBOOK_SLOW"), reason="takes its time: `make test-deploy` runs it, and .ci/run"
@@ -49,6 +51,7 @@ def made(stage: str, directory: Path) -> dict[str, Any]:
     """The template of a stage, as it would be sent to CloudFormation."""
     for name in ("SUPABASE_JWT_ISSUER", "SES_CONFIGURATION_SET"):
         assert name not in os.environ, f"{name} of this shell would be read too"
+    build(LAMBDA)  # osls wants to see the zips that the template names
     return service.template(stage, SETTINGS, directory)
 
 

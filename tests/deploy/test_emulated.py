@@ -16,7 +16,7 @@ from tests.support.http import connection
 from tests.support.waiting import until
 from tests.system import test_story as chapters
 
-pytestmark = needs_time
+pytestmark = [needs_time, pytest.mark.xdist_group("emulated")]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,8 @@ def test_the_story_over_what_was_deployed(running: EmulatedService) -> None:
     """The very chapters of tests/system/test_story.py: from a saved card to both sides' books, webhooks included."""
     assert set(service.health(running.stack.api_url).values()) == {"ok"}
     with connection(running.stack.api_url) as http:
-        story = chapters.Story(running.stack, http)
+        # The emulator starts a process for each function that it has not called before.
+        story = chapters.Story(running.stack, http, patience_seconds=30)
         assert httpx.get(f"{running.stack.api_url}/health", trust_env=False).json()["status"] == "ok"
         chapters.an_offer_is_booked_at_night(story)
         chapters.a_second_request_charges_nothing(story)

@@ -56,7 +56,8 @@ def hosted() -> Iterator[LocalStack]:
 class Story:
     """What the chapters share: who calls, and what has come of it."""
 
-    def __init__(self, stack: LocalStack, http: httpx.Client) -> None:
+    def __init__(self, stack: LocalStack, http: httpx.Client, *, patience_seconds: float = 5) -> None:
+        self.patience_seconds = patience_seconds
         self.contract = json.loads(json.dumps(stack.contract()))
         self.stripe = StripeSide(stack)
         ada, ben, chiara = (Caller(http, token=user["access_token"]) for user in self.contract["users"][:3])
@@ -92,13 +93,13 @@ class Story:
         return told
 
     def booked(self, user: Caller) -> Json:
-        """The user's newest booking, once it is confirmed: within five seconds."""
+        """The user's newest booking, once it is confirmed: within five seconds on a laptop."""
 
         def look() -> Json | None:
             bookings = ok(user.get("/bookings"))["data"]
             return bookings[0] if bookings and bookings[0]["status"] == "confirmed" else None
 
-        return until(look, seconds=5)
+        return until(look, seconds=self.patience_seconds)
 
 
 @pytest.fixture(params=["laptop", "hosted"])
@@ -227,7 +228,7 @@ def a_bank_that_asks_is_answered(story: Story) -> None:
         bookings = ok(story.ben.get("/bookings"))["data"]
         return bookings[0] if bookings[0]["status"] == "requires_action" else None
 
-    booking = until(asked, seconds=5)
+    booking = until(asked, seconds=story.patience_seconds)
     page = ok(story.ben.get(f"/bookings/{booking['id']}/authentication"))
     intent_id = page["client_secret"].partition("_secret_")[0]
     card = story.stripe.sdk.v1.payment_intents.retrieve(intent_id).last_payment_error

@@ -29,6 +29,7 @@ from local import setup
 from local.deploy.functions import ROOT
 from local.deploy.packages import find_uv
 from local.lambda_runtime import REGION
+from local.locks import alone
 from local.stack_settings import base_environment
 
 REQUIREMENTS: Final = ROOT / "deploy" / "emulator.txt"
@@ -44,29 +45,33 @@ class EmulatorError(Exception):
 
 def installed() -> Path:
     """The emulator's python, installed from deploy/emulator.txt unless it is there. Raises EmulatorError."""
-    wanted = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()[:12]
-    home = setup.STATE / f"emulator-{wanted}"
+    home = _home()
     python = home / "bin" / "python"
-    if (home / ".done").is_file():
-        return python
-    shutil.rmtree(home, ignore_errors=True)
-    uv = str(find_uv())
-    install = ["--require-hashes", "--quiet", "--python", str(python), "--requirements", str(REQUIREMENTS)]
-    for command in (
-        [uv, "venv", "--quiet", "--python", sys.executable, str(home)],
-        [uv, "pip", "install", "--compile-bytecode", *install],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-        if done.returncode != 0:
-            raise EmulatorError(f"the emulator can't be installed:\n{done.stderr.strip()}")
-    (home / ".done").touch()
+    with alone(setup.STATE / "emulator.lock"):
+        if is_installed():
+            return python
+        shutil.rmtree(home, ignore_errors=True)
+        uv = str(find_uv())
+        install = ["--require-hashes", "--quiet", "--python", str(python), "--requirements", str(REQUIREMENTS)]
+        for command in (
+            [uv, "venv", "--quiet", "--python", sys.executable, str(home)],
+            [uv, "pip", "install", "--compile-bytecode", *install],
+        ):
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+            if done.returncode != 0:
+                raise EmulatorError(f"the emulator can't be installed:\n{done.stderr.strip()}")
+        (home / ".done").touch()
     return python
 
 
 def is_installed() -> bool:
     """Whether it could start without fetching anything."""
+    return (_home() / ".done").is_file()
+
+
+def _home() -> Path:
     wanted = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()[:12]
-    return (setup.STATE / f"emulator-{wanted}" / ".done").is_file()
+    return setup.STATE / f"emulator-{wanted}"
 
 
 @dataclass

@@ -8,7 +8,6 @@ Writes build/<platform>/<function>.zip and manifest.json. `lambda` is what goes 
 import argparse
 import ast
 import compileall
-import fcntl
 import hashlib
 import json
 import py_compile
@@ -23,6 +22,7 @@ from typing import Any, Final
 
 from local.deploy.functions import FUNCTIONS, ROOT, Contents, Function, contents
 from local.deploy.packages import Distribution, Installed, PackagingError, Platform, install, platform_named
+from local.locks import alone
 
 BUILD: Final = ROOT / "build"
 LIMIT_BYTES: Final = {
@@ -90,9 +90,7 @@ def build(
     same time waits.
     """
     target = target or BUILD / (f"{platform.name}-bytecode" if bytecode else platform.name)
-    BUILD.mkdir(exist_ok=True)
-    with BUILD.joinpath(f".{platform.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(BUILD / f".{platform.name}.lock"):
         installed = install(BUILD / f"{platform.name}-packages", platform)
         if bytecode:
             compile_all(installed.directory, platform)

@@ -3,13 +3,12 @@
 The steps are the same for both; only where the SDKs point differs.
 """
 
-import fcntl
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +18,7 @@ from botocore.exceptions import WaiterError
 
 from local.deploy.functions import FUNCTIONS, ROOT
 from local.deploy.secrets import SERVICE
+from local.locks import alone
 
 KEPT_VERSIONS: Final = 3
 """Of each function: what runs, and two to go back to. A version with SnapStart costs money as long as it exists."""
@@ -66,21 +66,20 @@ def get_ready() -> None:
         raise DeployError(reason)
     if is_ready():
         return
-    # Its packages' install scripts fetch things and are of no use to us.
-    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
-    if done.returncode != 0:
-        raise DeployError(f"osls can't be installed:\n{done.stderr.strip()}")
-    shutil.copyfile(ROOT / "package-lock.json", ROOT / "node_modules" / ".autobook-lock")
+    with alone(ROOT / ".local" / "osls.lock"):
+        if is_ready():  # whoever was waited for has done it
+            return
+        # Its packages' install scripts fetch things and are of no use to us.
+        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
+        if done.returncode != 0:
+            raise DeployError(f"osls can't be installed:\n{done.stderr.strip()}")
+        shutil.copyfile(ROOT / "package-lock.json", ROOT / "node_modules" / ".autobook-lock")
 
 
-@contextmanager
-def alone() -> Iterator[None]:
+def deploying() -> AbstractContextManager[None]:
     """Wait for others who deploy from this checkout: osls packages for all of them in one `.serverless`."""
-    (ROOT / ".local").mkdir(exist_ok=True)
-    with (ROOT / ".local" / "deploy.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return alone(ROOT / ".local" / "deploy.lock")
 
 
 def osls(*arguments: str, environment: Mapping[str, str], output: Path | None = None) -> str:

@@ -211,6 +211,25 @@ def test_the_same_decline_told_twice_is_one_decline(books: Books) -> None:
     assert books.statuses(step) == ("charging", ["declined", "started"])
 
 
+def test_a_charge_of_an_earlier_attempt_is_not_also_the_next_ones(books: Books) -> None:
+    """A cancelled PaymentIntent still shows the first card's Charge, though the second card was never charged."""
+    books.card(), books.card()
+    step = books.started(books.campaign(use_backups=True))
+    news = books.declined(step, "other_card")
+    assert books.settle(news, step["attempt_id"])["result"] == "next_card"
+    books.forget_lease(step)
+    books.call("begin_cancel", p_booking_id=step["booking_id"], p_user_id=books.user_id)
+
+    assert books.settle(news | {"status": "canceled"})["result"] == "cancelled"
+
+    assert books.statuses(step) == ("cancelled", ["declined", "voided"])
+    recorded = books.values(
+        "select stripe_charge_ids, category from public.attempts where booking_id = %s order by ordinal",
+        step["booking_id"],
+    )
+    assert recorded == [([news["charge_id"]], "other_card"), ([], None)]
+
+
 # --- declines by category --------------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ A job is a function from `Run` to a list of lines, one a thing found: `{"what", 
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -16,7 +16,7 @@ from functions.shared.database import Database
 from functions.shared.stripe_events.event import Event
 from functions.shared.stripe_events.inbox import receive, sayable
 from functions.shared.stripe_events.table import HANDLED
-from functions.shared.stripe_gateway import MARGIN_SECONDS, StripeGateway
+from functions.shared.stripe_gateway import CLOCK_SKEW_SECONDS, MARGIN_SECONDS, StripeGateway
 
 Line = dict[str, Any]
 
@@ -121,26 +121,53 @@ def _bring(run: Run, event: Event) -> Line:
 
 
 def compare_payments(run: Run) -> list[Line]:
-    """Settle payments that Stripe holds as succeeded and we do not, whatever was lost on the way."""
-    since = int(datetime.now(UTC).timestamp()) - PAYMENTS_WINDOW_SECONDS
+    """Compare the payments of two days with Stripe's, both ways.
+
+    What Stripe holds as succeeded and we do not is settled, whatever was lost on the way; what we hold as confirmed and
+    Stripe does not is a breach, as somebody then gets what nobody paid for.
+    """
+    now = datetime.now(UTC)
+    since = int(now.timestamp()) - PAYMENTS_WINDOW_SECONDS
     lines: list[Line] = []
+    paid: list[str] = []
     for payments in _chunks(run.gateway.payments_since(since)):
         if not run.has_time():
-            break
-        for payment in run.database.call("unsettled_payments", p_payments=payments):
-            if not payment["is_known"]:
-                metrics.add("InvariantBreaches")
-                lines += _breaches(
-                    run, [{"breach": "payment_without_booking", "subject": payment["payment_intent_id"]}]
-                )
-                continue
-            line = {"what": "payment_unsettled", "booking_id": payment["booking_id"]}
-            if run.apply:
-                settled = run.database.call("settle_payment", p_facts=payment)
-                metrics.payment_settled(settled["result"])
-                line["result"] = settled["result"]
-            lines.append(line)
+            return lines
+        lines += _settle_missed(run, payments)
+        paid += [payment["payment_intent_id"] for payment in payments if payment["status"] == "succeeded"]
+    unseen = run.database.call(
+        "unpaid_confirmations",
+        p_since=datetime.fromtimestamp(since + CLOCK_SKEW_SECONDS, UTC).isoformat(),
+        p_until=(now - timedelta(seconds=CLOCK_SKEW_SECONDS)).isoformat(),
+        p_paid=paid,
+    )
+    return lines + _breaches(run, [breach for booking in unseen for breach in _unpaid(run, booking)])
+
+
+def _settle_missed(run: Run, payments: list[Line]) -> list[Line]:
+    """Settle those of Stripe's payments that succeeded there and not here."""
+    lines: list[Line] = []
+    for payment in run.database.call("unsettled_payments", p_payments=payments):
+        if not payment["is_known"]:
+            lines += _breaches(run, [{"breach": "payment_without_booking", "subject": payment["payment_intent_id"]}])
+            continue
+        line = {"what": "payment_unsettled", "booking_id": payment["booking_id"]}
+        if run.apply:
+            settled = run.database.call("settle_payment", p_facts=payment)
+            metrics.payment_settled(settled["result"])
+            line["result"] = settled["result"]
+        lines.append(line)
     return lines
+
+
+def _unpaid(run: Run, booking: Line) -> list[Line]:
+    """The breach, if Stripe says so now: the booking was confirmed by then, whatever the list had shown before."""
+    if not run.gateway.has_time(run.deadline):
+        return []
+    status = run.gateway.retrieve(booking["payment_intent_id"])["status"]
+    if status in ("succeeded", "unknown"):
+        return []
+    return [{"breach": "booking_without_payment", "subject": booking["booking_id"]}]
 
 
 def finish_detaching(run: Run) -> list[Line]:
@@ -170,10 +197,8 @@ def warn_of_ending_holds(run: Run) -> list[Line]:
 
 
 def check_invariants(run: Run) -> list[Line]:
-    """Look for breaches of the invariants, and report each as an incident."""
-    breaches = run.database.call("invariant_breaches")
-    metrics.add("InvariantBreaches", len(breaches))
-    return _breaches(run, breaches)
+    """Look for breaches of the invariants that the database can see by itself."""
+    return _breaches(run, run.database.call("invariant_breaches"))
 
 
 GAUGES = {
@@ -201,6 +226,8 @@ def show_numbers(run: Run) -> list[Line]:
 
 
 def _breaches(run: Run, breaches: list[Line]) -> list[Line]:
+    """Count each breach and report it as an incident."""
+    metrics.add("InvariantBreaches", len(breaches))
     if run.apply and breaches:
         run.database.call("report_breaches", p_breaches=breaches)
     return [{"what": f"BREACH {breach['breach']}", "subject": breach["subject"]} for breach in breaches]

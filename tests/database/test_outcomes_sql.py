@@ -1,5 +1,7 @@
 """Each outcome at its own layer: what it does to booking, attempt, ledger and incidents, and what comes next."""
 
+from datetime import UTC, datetime, timedelta
+
 import psycopg
 import pytest
 
@@ -403,3 +405,24 @@ def decline_of_ours() -> Json:
         "is_fraud": False,
         "blocks_card": False,
     }
+
+
+def test_bookings_that_stripe_was_not_seen_to_be_paid_for(books: Books) -> None:
+    """Confirmed ones of the span whose payment is none of those that Stripe lists as succeeded."""
+    steps = {name: books.started() for name in ("listed", "unlisted", "open", "later")}
+    for name in ("listed", "unlisted", "later"):
+        books.settle(books.facts(steps[name], "succeeded"), steps[name]["attempt_id"])
+    books.db.execute(
+        "update public.bookings set created_at = now() + interval '1 day' where id = %s", [steps["later"]["booking_id"]]
+    )
+    paid = [books.booking(steps["listed"])["stripe_payment_intent_id"]]
+    span = {"p_since": datetime.now(UTC) - timedelta(hours=1), "p_until": datetime.now(UTC) + timedelta(hours=1)}
+    row = books.db.execute(
+        "select public.unpaid_confirmations(%(p_since)s, %(p_until)s, %(paid)s, 10000)", span | {"paid": paid}
+    ).fetchone()
+
+    assert row is not None
+    ours = {step["booking_id"] for step in steps.values()}
+    found = [each for each in row[0] if each["booking_id"] in ours]
+    unlisted = books.booking(steps["unlisted"])
+    assert found == [{"booking_id": unlisted["id"], "payment_intent_id": unlisted["stripe_payment_intent_id"]}]

@@ -123,6 +123,7 @@ settle_setup_intent(jsonb)                                           | definer a
 stop_all_campaigns(uuid)                                             | definer autobook_campaigns
 take_step(uuid)                                                      | definer autobook_reconcile
 unknown_events(text[])                                               | definer autobook_reconcile
+unpaid_confirmations(timestamp with time zone,timestamp with time zone,text[],integer) | definer autobook_reconcile
 unsettled_payments(jsonb)                                            | definer autobook_reconcile
 waiting_matches(integer)                                             | definer autobook_reconcile
 warn_of_ending_holds(boolean)                                        | definer autobook_reconcile

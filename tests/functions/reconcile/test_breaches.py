@@ -10,6 +10,7 @@ import pytest
 from tests.functions.reconcile.conftest import Tamper
 from tests.support.aftermath import Reconcile
 from tests.support.http import ok
+from tests.support.stripe_side import WebhookSender, event_of
 from tests.support.travellers import ASKS_ALWAYS, SAVES_THEN_DECLINES, Json, Traveller
 
 _ATTEMPT = """
@@ -138,6 +139,29 @@ def test_a_breach_is_an_incident_once(
     ).fetchone()
     assert rows == (1,)
     tamper("update public.campaigns set spent_minor = spent_minor - 1 where id = %s", booked["campaign"])
+
+
+def test_a_booking_that_only_a_forged_event_says_was_paid_is_a_breach(
+    carded: Traveller, stack_db: psycopg.Connection, webhook: WebhookSender, reconcile: Reconcile
+) -> None:
+    """Whoever has the webhook's secret can have us believe in money that Stripe knows nothing of."""
+    booking = ok(carded.charge(carded.open_campaign(capture="manual"), carded.offer()), 201)
+    (intent,) = carded.stripe.intents(carded.customer_id)
+    forged = event_of("payment_intent.succeeded", intent | {"status": "succeeded", "amount_received": intent["amount"]})
+    assert ok(webhook.send(forged))["result"] == "confirmed"
+    stack_db.execute(
+        "update public.bookings set created_at = created_at - interval '10 minutes' where id = %s", [booking["id"]]
+    )
+
+    said = reconcile()["payments"]
+
+    breach = {"what": "BREACH booking_without_payment", "subject": booking["id"]}
+    assert breach in said
+    assert carded.rows(
+        "select kind from public.incidents where dedupe_key = %s", f"invariant_booking_without_payment:{booking['id']}"
+    ) == [("invariant_booking_without_payment",)]
+    carded.stripe.sdk.v1.payment_intents.capture(intent["id"])
+    assert breach not in reconcile()["payments"]
 
 
 def test_a_healthy_database_has_none(traveller: Traveller, stack_db: psycopg.Connection, machine: Any) -> None:

@@ -86,12 +86,12 @@ def fetch_missed_events(run: Run) -> list[Line]:
     while run.has_time():
         until = min(seen + window, now)
         # Newest first from Stripe, oldest first for us; a window keeps what is read before the first is applied small.
-        # The endpoint is subscribed to what we act on, so nothing else is missing.
-        listed = run.gateway.events_between(seen - EVENTS_OVERLAP_SECONDS, until)
+        # The endpoint is subscribed to what we act on, so nothing else is missing. Stripe's clock may be ahead of ours.
+        listed = run.gateway.events_between(seen - EVENTS_OVERLAP_SECONDS, until + CLOCK_SKEW_SECONDS)
         events = [event for event in listed if event["type"] in HANDLED][::-1]
         if not _bring_unknown(run, events, lines):
             break  # the watermark stays: the next run begins here
-        if run.apply:
+        if run.apply and (events or until >= now):  # of nothing nothing is lost if it is looked through again
             run.database.call("events_seen_until", p_moved_to=datetime.fromtimestamp(until, UTC).isoformat())
         if until >= now:
             break

@@ -327,6 +327,21 @@ def test_a_refund_whose_answer_is_lost_is_made_once(booked: Scene, wire: Wire, r
     assert settled(booked).told == ("booking_confirmed", "refund_issued")
 
 
+def test_news_of_a_stripe_whose_clock_is_ahead_are_fetched_before_anything_is_repeated(
+    booked: Scene, wire: Wire, reconcile: Reconcile
+) -> None:
+    """The key is gone: what asks again before it has heard of the refund gives back twice."""
+    booked.traveller.stripe.control("POST", "/clock", {"advance_seconds": 90})
+    with wire.cut():
+        booked.traveller.stripe.fault("error_after", match=REFUNDS)
+        ok(refund(booked, 4_000), 202)
+        booked.traveller.stripe.control("POST", "/expire-idempotency-keys")
+
+    reconcile()
+
+    assert money(booked) == ("confirmed", 4_000, 4_000, (0, 8_000))
+
+
 def test_a_refund_that_never_arrived_is_made_by_reconcile(booked: Scene, reconcile: Reconcile) -> None:
     booked.traveller.stripe.fault("drop_before", match=REFUNDS)
     ok(refund(booked), 202)

@@ -168,6 +168,7 @@ internal.guard_offer()                                               | invoker -
 internal.hold_expired_sentence()                                     | invoker -
 internal.is_known_charge(attempts,text)                              | invoker -
 internal.lock_payment(text)                                          | invoker -
+internal.masked(text,jsonb)                                          | invoker -
 internal.is_old_news(attempts,jsonb,uuid)                            | invoker -
 internal.leave_unknown(uuid)                                         | invoker -
 internal.lock_booking(uuid,uuid)                                     | invoker -

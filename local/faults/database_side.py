@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import psycopg
-from psycopg import Connection, errors
+from psycopg import Connection, errors, sql
 from psycopg.rows import TupleRow, dict_row
 
 from local.faults.stage import Invocation, current
@@ -77,6 +77,11 @@ def prepare(database_url: str) -> None:
     """Give a migrated database simulated time, ids and chance; doing it again changes nothing."""
     with psycopg.connect(database_url, options="-c client_min_messages=warning") as connection:
         connection.execute(_PREPARE)
+        # The tables are small and the statements few, so that planning anew each time would take longer than they do.
+        name = sql.Identifier(connection.info.dbname)
+        connection.execute(sql.SQL("alter database {} set plan_cache_mode = force_generic_plan").format(name))
+        # Nobody kills this server and looks at what is left.
+        connection.execute(sql.SQL("alter database {} set synchronous_commit = off").format(name))
 
 
 class _SimulatedPool(Pool):
@@ -191,7 +196,7 @@ class SimulatedDatabase:
 
     def answer(self, request: httpx.Request, hook: Callable[[Moment], None]) -> httpx.Response:
         """One request by PostgREST's rules: what the client gets, or what `hook` raises."""
-        headers = {name.lower(): value for name, value in request.headers.items()}
+        headers = {name.decode("ascii").lower(): value.decode("latin-1") for name, value in request.headers.raw}
         raw_path = request.url.raw_path.decode().partition("?")[0].removeprefix(REST_PREFIX)
         try:
             caller = self._gateway.identify(headers)

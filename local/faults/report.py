@@ -108,7 +108,7 @@ def as_json(_: "Console", url: str, seed: int, *, mutation: str | None) -> int:
 def search(url: str, names: list[str] | None, *, most: int, from_zero: bool) -> int:
     """Plant each fault in turn and search for it in at most so many schedules; prints what was found, as JSON.
 
-    1 when one was not found.
+    First in the one that found it before, unless `from_zero`. 1 when one was not found.
     """
     from local.faults.bench import open_bench
     from local.faults.mutations import MUTATIONS, planted
@@ -118,13 +118,13 @@ def search(url: str, names: list[str] | None, *, most: int, from_zero: bool) -> 
     report: dict[str, Any] = {}
     with open_bench(url) as bench:
         for name in names or MUTATIONS:
-            first = 0 if from_zero else MUTATIONS[name].first_seed
+            known = [] if from_zero else [MUTATIONS[name].known_seed]
             report[name] = {"breach": None, "schedules": most}
             with planted(name, bench.database):
-                for seed in range(first, first + most):
+                for number, seed in enumerate([*known, *range(most)], start=1):
                     found = Simulation(bench, plan(seed)).play().breaches
                     if found:
-                        report[name] = {"breach": found[0], "schedules": seed - first + 1, "seed": seed}
+                        report[name] = {"breach": found[0], "schedules": number, "seed": seed}
                         break
             sys.stderr.write(f"{name}: {report[name]}\n")
     print(json.dumps(report))

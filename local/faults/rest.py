@@ -51,10 +51,14 @@ def come_to_rest(simulation: "Simulation") -> list[str]:
         simulation.settle_down()
         before, found = found, _reconcile(simulation, number)
         busy = _carry_on(simulation)
-        if busy or (found and found != before):
-            simulation.pass_time(61 + 240 * simulation.draws.unit("rest", number))
-            continue
         pause = _until_next(simulation)
+        if busy or (found and found != before):
+            # More may follow at once; or reconcile is away until something falls due by itself, and then does both.
+            soon = 61 + 240 * simulation.draws.unit("rest", number)
+            if pause is None or simulation.draws.chance(0.25, "soon", number):
+                pause = soon
+            simulation.pass_time(min(max(pause, soon), _LONGEST_WAIT_SECONDS) + 1)
+            continue
         if found and pause is None:
             pause = _PATIENCE_SECONDS  # Stripe answers the same for as long as it keeps a key
         if pause is None:

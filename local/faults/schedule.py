@@ -12,7 +12,7 @@ from local.faults.themes import Theme, theme_of
 CITIES = ("Rome", "Oslo", "Lima", "Kyoto", "Paris", "Cairo")
 CURRENCIES = (("eur", 7.0), ("usd", 2.0), ("jpy", 1.0))
 CARDS = (
-    ("pm_card_visa", 8.0),
+    ("pm_card_visa", 12.0),
     ("pm_card_mastercard", 3.0),
     ("pm_card_amex", 1.0),
     ("pm_card_chargeCustomerFail", 1.0),
@@ -131,9 +131,9 @@ def plan(seed: int) -> Schedule:
             add("user", "save_card", user, card)
         for campaign in range(draws.weighted(((1, 5.0), (2, 3.0)), "campaigns", user) + (users == 1)):
             add("user", "create_campaign", user, campaign)
-    for _ in range(5):
+    for _ in range(draws.between(4, 5, "feeds")):
         add("feed", "post_offers", draws.between(0, users - 1, "feed", len(steps)))
-    for _ in range(draws.between(10, 28, "length")):
+    for _ in range(draws.between(4, 13, "length")):
         actor, act = draws.weighted(acts, "act", len(steps))
         add(actor, act, draws.between(0, users - 1, "user", len(steps)), draws.between(3, 99, "item", len(steps)))
     lag = draws.weighted(theme.webhook_lags, "webhook lag")

@@ -12,6 +12,8 @@ from typing import Literal
 
 import psycopg
 from psycopg import Connection
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus
 
 from local.supabase.answers import Answer, Result, respond
 from local.supabase.catalog import Catalog, Function, RoleSettings, Row
@@ -141,17 +143,17 @@ class Engine:
         with self._pool.connection() as connection:
             try:
                 # In one message: a round trip is most of what a short transaction takes.
-                connection.execute(f"begin isolation level {isolation} {access}; select {told}".encode(), prepare=False)
+                _command(connection, f"begin isolation level {isolation} {access}; select {told}")
                 result = _run(connection, plan.query)
                 _check(result, plan, preferences)
                 if plan.count_estimate is not None:
                     result = _with_estimate(connection, plan, result, self._settings.max_rows)
                 hook("before_commit")
                 if preferences.transaction == "rollback":
-                    connection.execute("set constraints all immediate")
-                    connection.execute("rollback")
+                    _command(connection, "set constraints all immediate")
+                    _command(connection, "rollback")
                 else:
-                    connection.execute("commit")
+                    _command(connection, "commit")
             except BaseException:
                 _abandon(connection)
                 raise
@@ -178,6 +180,13 @@ def _abandon(connection: Connection[Row]) -> None:
 def _isolation(function: Function | None, role: RoleSettings | None) -> str:
     wanted = (function.isolation if function is not None else None) or (role.isolation if role else None)
     return wanted if wanted in _ISOLATION_LEVELS else "read committed"
+
+
+def _command(connection: Connection[Row], statements: str) -> None:
+    """Run what takes no parameters and gives no rows, past psycopg's cursors, which cost more than the round trip."""
+    result = connection.pgconn.exec_(statements.encode())
+    if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
+        raise error_from_result(result)
 
 
 def _run(connection: Connection[Row], query: Query) -> Result:

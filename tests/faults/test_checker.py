@@ -311,6 +311,25 @@ def test_a_planted_breach_is_named(name: str, played: Snapshot) -> None:
     assert all(str(breach).startswith(f"{breach.rule}: {breach.subject}: ") for breach in found)
 
 
+@pytest.mark.parametrize("is_told", [True, False])
+def test_what_is_called_off_and_disputed_cannot_be_given_back_and_somebody_must_know(
+    played: Snapshot, is_told: bool
+) -> None:
+    """Stripe refunds no disputed charge: the bank has taken the money already."""
+    wrong = Wrong(played)
+    called_off(wrong)
+    booking = wrong.booking("confirmed")
+    intent = booking["stripe_payment_intent_id"]
+    wrong.stripe["disputes"].append(copied(wrong.stripe["disputes"][0], id="du_2", payment_intent=intent))
+    if is_told:
+        incident = copied(wrong.rows["incidents"][0], kind="refund_failed", booking_id=booking["id"])
+        wrong.rows["incidents"].append(incident)
+
+    found = {breach.subject for breach in breaches(wrong.snapshot()) if breach.rule == "money_without_booking"}
+
+    assert (booking["id"] in found) is not is_told
+
+
 def test_every_rule_has_a_planted_breach() -> None:
     assert {rule for rule, _ in PLANTED.values()} == RULES.keys()
 

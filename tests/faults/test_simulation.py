@@ -18,23 +18,12 @@ from tests.conftest import Cluster
 ROOT = Path(__file__).parents[2]
 CHUNKS = 4
 SCHEDULES = 300
-FEWEST_CHARGES = 9
-"""Of one schedule, as a mean."""
+FEWEST_CHARGES = 8
+"""Of one schedule, as a mean of a chunk; over thousands it is above ten."""
 
-MOST_SCHEDULES = 8
-"""In which a planted fault must be found, from the seed that mutations.py names for it."""
-GROUPS = 2
-QUICKLY_FOUND = (
-    "settle_does_not_skip",
-    "inbox_skipped",
-    "notification_key_too_wide",
-    "charges_another_amount",
-    "reserve_not_released",
-    "match_never_sent_again",
-    "new_payment_for_a_retry",
-    "missed_events_not_fetched",
-)
-"""The others need dozens of schedules: `python -m local.faults --search --schedules 100` searches for all."""
+MOST_SCHEDULES = 200
+"""In which a planted fault must be found. Its known seed comes first, and finds it for as long as nothing has moved."""
+GROUPS = 4
 
 
 def run(cluster: Cluster, *arguments: str) -> tuple[int, dict[str, Any]]:
@@ -75,7 +64,7 @@ def test_the_same_seed_is_the_same_story_to_the_letter(cluster: Cluster) -> None
 
 @pytest.mark.parametrize("group", range(GROUPS))
 def test_a_planted_fault_is_found(cluster: Cluster, group: int) -> None:
-    names = list(QUICKLY_FOUND)[group::GROUPS]
+    names = list(MUTATIONS)[group::GROUPS]
     arguments = [part for name in names for part in ("--mutation", name)]
 
     status, report = run(cluster, "--search", "--schedules", str(MOST_SCHEDULES), *arguments)
@@ -88,4 +77,3 @@ def test_a_planted_fault_is_found(cluster: Cluster, group: int) -> None:
 def test_at_least_ten_faults_are_planted() -> None:
     assert len(MUTATIONS) >= 10
     assert all(mutation.sql or mutation.python for mutation in MUTATIONS.values())
-    assert set(QUICKLY_FOUND) <= set(MUTATIONS)

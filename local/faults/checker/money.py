@@ -124,11 +124,13 @@ def _given_back(view: View, booking: Row, intent_id: str, captured: int) -> Iter
     refunds = view.stripe_refunds_of.get(intent_id, ())
     back = sum(row["amount"] for row in refunds if row["status"] in GIVEN_BACK)
     bank_refused = any(row["status"] == "failed" for row in refunds)
-    # A refund that the bank sent back is a person's to mend: the incident says so.
+    # Of a charge that is disputed Stripe refunds nothing: the bank has taken the money back already.
+    disputed = any(row["payment_intent"] == intent_id for row in view.stripe("disputes"))
+    # What the bank sent back or Stripe refused is a person's to mend: the incident says so.
     incident = any(
         row["kind"] == "refund_failed" and row["booking_id"] == booking["id"] for row in view.rows["incidents"]
     )
-    if back != captured and not (bank_refused and incident):
+    if back != captured and not ((bank_refused or disputed) and incident):
         wish = " though it was called off" if booking["id"] in view.called_off else ""
         detail = f"is {booking['status']}{wish}, Stripe took {captured} and {back} of it is given back"
         yield Breach("money_without_booking", booking["id"], detail)

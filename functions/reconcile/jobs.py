@@ -132,7 +132,8 @@ def compare_payments(run: Run) -> list[Line]:
     paid: list[str] = []
     for payments in _chunks(run.gateway.payments_since(since)):
         if not run.has_time():
-            return lines
+            metrics.add("ReconcileJobsStopped")
+            return [*lines, {"what": "no_time_left"}]
         lines += _settle_missed(run, payments)
         paid += [payment["payment_intent_id"] for payment in payments if payment["status"] == "succeeded"]
     unseen = run.database.call(

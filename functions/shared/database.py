@@ -83,8 +83,7 @@ class Database:
 
 @cache
 def _http() -> httpx.Client:
-    return httpx.Client(
-        transport=surroundings().database_transport(),
+    return surroundings().database_client() or httpx.Client(
         timeout=TIMEOUT_SECONDS,
         limits=httpx.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=60),
     )

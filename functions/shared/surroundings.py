@@ -29,8 +29,8 @@ class Surroundings:
         """Wait."""
         time.sleep(seconds)
 
-    def database_transport(self) -> httpx.BaseTransport | None:
-        """What carries requests to Supabase; None is httpx's own."""
+    def database_client(self) -> httpx.Client | None:
+        """What carries requests to Supabase; None is the database module's own, pool and timeouts included."""
         return None
 
     def stripe_http_client(self, timeout_seconds: float) -> stripe.HTTPClient | None:

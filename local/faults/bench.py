@@ -4,10 +4,7 @@ import gc
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
-from unittest.mock import patch
 
-import httpx
 import time_machine
 
 from functions.shared.surroundings import enter
@@ -29,7 +26,7 @@ def open_bench(database_url: str, *, mutation: str | None = None) -> Iterator[Be
     wires = Wires()
     stage = Stage(database.waits_for_lock)
     complaints = Complaints()
-    with time_machine.travel(BEGINS_AT, tick=False) as traveller, enter(wires.surroundings), _quicker_httpx():
+    with time_machine.travel(BEGINS_AT, tick=False) as traveller, enter(wires.surroundings):
         wires.connect_aws()
         lambdas = Lambdas()
         logger = logging.getLogger("autobook")
@@ -45,14 +42,3 @@ def open_bench(database_url: str, *, mutation: str | None = None) -> Iterator[Be
         finally:
             stage.close()
             database.close()
-
-
-@contextmanager
-def _quicker_httpx() -> Iterator[None]:
-    """Leave out what httpx does in vain here, which is half of its time: no answer has cookies, and the URLs repeat."""
-    with (
-        patch.object(httpx.Cookies, "extract_cookies", lambda *_: None),
-        patch.object(httpx.Cookies, "set_cookie_header", lambda *_: None),
-        patch("httpx._urls.urlparse", cache(httpx._urlparse.urlparse)),  # noqa: SLF001 - it has no other name
-    ):
-        yield

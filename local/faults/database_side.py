@@ -25,7 +25,6 @@ from local.supabase.request import Request
 from local.supabase.settings import Settings
 from local.supabase.tokens import TokenVerifier
 
-REST_PREFIX = "/rest/v1"
 _POOL_SIZE = 16
 _KEPT = {"settings", "transitions", "currencies", "reconcile_state"}
 """Tables whose rows belong to the schema, not to a run."""
@@ -194,31 +193,19 @@ class SimulatedDatabase:
         row = self._watcher.execute("select %s = any(pg_blocking_pids(%s))", [holder_pid, pid]).fetchone()
         return row is not None and bool(row[0])
 
-    def answer(self, request: httpx.Request, hook: Callable[[Moment], None]) -> httpx.Response:
+    def answer(self, incoming: Incoming, hook: Callable[[Moment], None]) -> httpx.Response:
         """One request by PostgREST's rules: what the client gets, or what `hook` raises."""
-        headers = {name.decode("ascii").lower(): value.decode("latin-1") for name, value in request.headers.raw}
-        raw_path = request.url.raw_path.decode().partition("?")[0].removeprefix(REST_PREFIX)
         try:
-            caller = self._gateway.identify(headers)
-            incoming = Incoming(
-                method=request.method,
-                path=request.url.path.removeprefix(REST_PREFIX),
-                raw_path=raw_path,
-                query_string=request.url.query.decode(),
-                headers=headers,
-                prefer=tuple(request.headers.get_list("prefer")),
-                body=request.read(),
-            )
-            answer = self._engine.answer(incoming, caller, hook)
+            answer = self._engine.answer(incoming, self._gateway.identify(incoming.headers), hook)
         except ApiError as error:
             return httpx.Response(error.status, content=error.body(), headers=error.response_headers())
         return httpx.Response(answer.status, content=answer.body, headers=answer.headers)
 
 
-def boundary_of(request: httpx.Request) -> str:
+def boundary_of(incoming: Incoming) -> str:
     """The name of the boundary that a request crosses: `db begin_charge`, `db GET bookings`."""
-    path = request.url.path.removeprefix(REST_PREFIX + "/")
-    return f"db {path[4:]}" if path.startswith("rpc/") else f"db {request.method} {path}"
+    path = incoming.path.removeprefix("/")
+    return f"db {path[4:]}" if path.startswith("rpc/") else f"db {incoming.method} {path}"
 
 
 FAILURES: dict[str, Callable[[], Exception]] = {

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import boto3
 import botocore.session
@@ -21,15 +21,17 @@ from local.faults.stage import Invocation, Killed, current
 from local.stripe.gate import Gate, Request
 from local.stripe.idempotency import Answer
 from local.stripe.transport import BASE_URL
-from local.supabase.engine import Moment
+from local.supabase.engine import Incoming, Moment
 
 if TYPE_CHECKING:
     from local.faults.simulation import Simulation
 
+REST_PREFIX = "/rest/v1"
 STRIPE_TIMEOUT_SECONDS = 12.0
 DATABASE_TIMEOUT_SECONDS = 5.0
 MAIL_TIMEOUT_SECONDS = 7.0
 _ID = re.compile(r"/(?:cus|pi|pm|seti|re|ch)_[A-Za-z0-9]+")
+_ANYWHERE = httpx.URL("http://supabase.invalid")
 _GATEWAY_PAGE = b"<html><head><title>504 Gateway Time-out</title></head><body>504</body></html>"
 _AT_STRIPE = {
     "rate_limited": ("rate_limit", True),
@@ -151,7 +153,7 @@ class SimulatedSurroundings(Surroundings):
         """Let simulated time pass."""
         self._wires.simulation.pass_time(seconds)
 
-    def database_transport(self) -> httpx.BaseTransport:
+    def database_client(self) -> httpx.Client:
         """A wire to the simulated database."""
         return DatabaseWire(self._wires)
 
@@ -161,39 +163,65 @@ class SimulatedSurroundings(Surroundings):
         return StripeWire(self._wires)
 
 
-class DatabaseWire(httpx.BaseTransport):
-    """supabase-py's requests into the simulated database."""
+class DatabaseWire(httpx.Client):
+    """supabase-py's requests into the simulated database.
+
+    In the place of httpx's client and not below it: joining URLs, cookies, redirects and what else it does for each
+    request took as long as the request.
+    """
 
     def __init__(self, wires: Wires) -> None:
+        super().__init__(transport=_NoNetwork())
         self._wires = wires
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """One request, and what befalls it."""
+    def request(self, method: str, url: httpx.URL | str, **given: Any) -> httpx.Response:
+        """One request as the postgrest package makes it, and what befalls it."""
+        headers = {name.decode("ascii").lower(): value.decode("latin-1") for name, value in given["headers"].raw}
+        path = str(url).partition(REST_PREFIX)[2]
+        incoming = Incoming(
+            method=method,
+            path=unquote(path),
+            raw_path=path,
+            query_string=str(given["params"]),
+            headers=headers,
+            prefer=tuple(given["headers"].get_list("prefer")),
+            body=given["content"] or b"",
+        )
         simulation, invocation = self._wires.simulation, current()
-        fault = simulation.arrive(boundary_of(request))
+        fault = simulation.arrive(boundary_of(incoming))
         if fault == "no_connection":
-            raise httpx.ConnectError("connection refused", request=request)
+            raise httpx.ConnectError("connection refused")
         hook = _Transaction(simulation, invocation, fault)
         try:
-            response = simulation.database.answer(request, hook)
+            response = simulation.database.answer(incoming, hook)
         except Lost:
-            raise httpx.ReadError("connection reset", request=request) from None
+            raise httpx.ReadError("connection reset") from None
         finally:
             simulation.stage.rejoin(invocation)
-        return self._bring_back(request, response, fault)
+        response = self._bring_back(response, fault)
+        response.request = httpx.Request(method, _ANYWHERE, headers=given["headers"])
+        return response
 
-    def _bring_back(self, request: httpx.Request, response: httpx.Response, fault: str | None) -> httpx.Response:
+    def _bring_back(self, response: httpx.Response, fault: str | None) -> httpx.Response:
         simulation = self._wires.simulation
         if fault == "slow_commit":
             simulation.arrive_again(current())
         if fault == "killed_after":
             self._wires.kill()
         if fault == "lost_after_commit":
-            raise httpx.RemoteProtocolError("Server disconnected without sending a response.", request=request)
+            raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
         if fault == "gateway_page":
             simulation.pass_time(DATABASE_TIMEOUT_SECONDS - 1)
             return httpx.Response(504, content=_GATEWAY_PAGE, headers={"content-type": "text/html"})
         return response
+
+
+class _NoNetwork(httpx.BaseTransport):
+    """What is asked for in another way than postgrest's must not go out."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Refuse."""
+        raise AssertionError(f"{request.method} {request.url} went past the simulation")
 
 
 class _Transaction:

@@ -47,7 +47,8 @@ def main() -> int:
     parser.add_argument("--from-zero", action="store_true", help="search from seed 0 on, not where it was found before")
     parser.add_argument("--json", action="store_true", help="nothing but the sum, as JSON; stops at the first breach")
     given = parser.parse_args()
-    console = Console(highlight=False, soft_wrap=True)
+    # A file has no width, and eighty columns would cut the matrix's names.
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
     if given.search:
         with databases(1) as (url,):
             return report.search(url, given.mutation, most=given.schedules, from_zero=given.from_zero)

@@ -7,12 +7,13 @@ time can pass and a run can be repeated. Roles, locks, constraints, triggers and
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import httpx
 import psycopg
-from psycopg import Connection, errors, sql
-from psycopg.rows import TupleRow, dict_row
+from psycopg import errors, sql
+from psycopg.rows import dict_row
 
 from local.faults.stage import Invocation, current
 from local.supabase.catalog import RoleSettings
@@ -20,6 +21,7 @@ from local.supabase.database import Catalogs, Pool
 from local.supabase.engine import Engine, Incoming, Locals, Moment
 from local.supabase.errors import ApiError
 from local.supabase.gateway import Caller, Gateway
+from local.supabase.pipeline import PipelinedConnection
 from local.supabase.planner import Plan
 from local.supabase.request import Request
 from local.supabase.settings import Settings
@@ -87,7 +89,7 @@ class _SimulatedPool(Pool):
     """Connections that say which invocation has them."""
 
     @contextmanager
-    def connection(self) -> Iterator[Connection[TupleRow]]:
+    def connection(self) -> Iterator[PipelinedConnection]:
         with super().connection() as connection:
             current().backend_pid = connection.info.backend_pid
             yield connection
@@ -199,7 +201,13 @@ class SimulatedDatabase:
             answer = self._engine.answer(incoming, self._gateway.identify(incoming.headers), hook)
         except ApiError as error:
             return httpx.Response(error.status, content=error.body(), headers=error.response_headers())
-        return httpx.Response(answer.status, content=answer.body, headers=answer.headers)
+        return httpx.Response(answer.status, content=answer.body, headers=_headers(tuple(answer.headers.items())))
+
+
+@lru_cache(maxsize=256)
+def _headers(given: tuple[tuple[str, str], ...]) -> httpx.Headers:
+    """As httpx keeps them, which copies them quicker than it makes them."""
+    return httpx.Headers(given)
 
 
 def boundary_of(incoming: Incoming) -> str:

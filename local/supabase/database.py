@@ -13,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from local.supabase.catalog import Catalog, Row
 from local.supabase.catalog_load import load_catalog
 from local.supabase.errors import DatabaseGoneError, PoolTimeoutError
+from local.supabase.pipeline import PipelinedConnection
 
 API_ROLE = "authenticator"
 _CONNECT_TIMEOUT_SECONDS = 5
@@ -56,22 +57,20 @@ class Pool:
         self._timeout_seconds = timeout_seconds
         self._as_api_role = as_api_role
         self._free = threading.BoundedSemaphore(size)
-        self._idle: deque[Connection[Row]] = deque()
-        self._busy: set[Connection[Row]] = set()
+        self._idle: deque[PipelinedConnection] = deque()
+        self._busy: set[PipelinedConnection] = set()
 
-    def _connect(self) -> Connection[Row]:
+    def _connect(self) -> PipelinedConnection:
         try:
-            connection = psycopg.connect(self._conninfo, autocommit=True)
+            connection = PipelinedConnection.connect(self._conninfo, autocommit=True)
         except psycopg.OperationalError as error:
             raise DatabaseGoneError(str(error)) from error
-        # Statements repeat; the second time on a connection one is worth preparing.
-        connection.prepare_threshold = 2
         if self._as_api_role:
             _become_api_role(connection)
         return connection
 
     @contextmanager
-    def connection(self) -> Iterator[Connection[Row]]:
+    def connection(self) -> Iterator[PipelinedConnection]:
         """Lend a connection in autocommit mode. Raises `ApiError` (503 no database, 504 none free in time)."""
         if not self._free.acquire(timeout=self._timeout_seconds):
             raise PoolTimeoutError

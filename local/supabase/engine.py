@@ -4,29 +4,29 @@ Source: https://docs.postgrest.org/en/stable/references/transactions.html and Po
 """
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from http.cookies import SimpleCookie
 from time import monotonic
-from typing import Literal
+from typing import Literal, TypeVar
 
 import psycopg
-from psycopg import Connection
-from psycopg.errors import error_from_result
-from psycopg.pq import ExecStatus
 
 from local.supabase.answers import Answer, Result, respond
-from local.supabase.catalog import Catalog, Function, RoleSettings, Row
+from local.supabase.catalog import Catalog, Function, RoleSettings
 from local.supabase.database import Catalogs, Pool
 from local.supabase.errors import ApiError, from_database, not_singular
 from local.supabase.gateway import ANON_ROLE, Caller
+from local.supabase.pipeline import PipelinedConnection, Statement
 from local.supabase.planner import Plan, plan_request
 from local.supabase.preferences import Preferences, parse_preferences
-from local.supabase.query import Query
+from local.supabase.query import parameter
 from local.supabase.query import quote as quote_name
-from local.supabase.request import Request, parse_request
+from local.supabase.request import SHAPING_HEADERS, Request, parse_request, with_body
 from local.supabase.settings import Settings
 
+_T = TypeVar("_T")
 Moment = Literal["before_commit", "after_commit"]
 Hook = Callable[[Moment], None]
 Locals = list[tuple[str, str]]
@@ -35,6 +35,7 @@ Locals = list[tuple[str, str]]
 _SERIALIZATION_FAILURE = "40001"
 _RETRY_SECONDS = 60.0  # PostgREST retries for ever; a hosted project's gateway gives up after a minute
 _ISOLATION_LEVELS = ("repeatable read", "serializable")
+_FORMS_AT_MOST = 1000
 # What a stale catalogue can be the reason of.
 _MISSES = ("PGRST200", "PGRST202", "PGRST204", "PGRST205")
 
@@ -55,6 +56,21 @@ class Incoming:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _Understood:
+    """What requests of a form come to with one catalogue: clients send few forms, each many times."""
+
+    catalog: Catalog
+    requests: dict[Hashable, Request] = field(default_factory=dict)
+    plans: dict[Hashable, Plan] = field(default_factory=dict)
+
+
+def _remember(known: dict[Hashable, _T], key: Hashable, value: _T) -> None:
+    if len(known) >= _FORMS_AT_MOST:
+        known.clear()
+    known[key] = value
+
+
 def _nothing(_moment: Moment) -> None:
     return
 
@@ -66,6 +82,7 @@ class Engine:
         self._settings = settings
         self._pool = pool
         self._catalogs = catalogs
+        self._understood: _Understood | None = None
 
     def answer(self, incoming: Incoming, caller: Caller, hook: Hook = _nothing) -> Answer:
         """Answer a request; `hook` is called inside the transaction and after its commit.
@@ -88,10 +105,11 @@ class Engine:
         role = catalog.roles.get(caller.role)
         locals_ = self._locals(incoming, caller, request, plan, role)
         isolation = _isolation(plan.function, role)
+        body = request.body.text if request.body is not None else ""
         deadline = monotonic() + _RETRY_SECONDS
         while True:
             try:
-                result = self._transaction(plan, locals_, isolation, request.preferences, hook)
+                result = self._transaction(plan, body, locals_, isolation, request.preferences, hook)
                 break
             except psycopg.Error as error:
                 if error.sqlstate == _SERIALIZATION_FAILURE and monotonic() < deadline:
@@ -102,16 +120,34 @@ class Engine:
         return respond(request, plan, result)
 
     def _understand(self, incoming: Incoming, catalog: Catalog) -> tuple[Request, Plan]:
-        request = parse_request(
-            method=incoming.method,
-            path=incoming.path,
-            query_string=incoming.query_string,
-            headers=incoming.headers,
-            body=incoming.body,
-            schemas=self._settings.schemas,
-            preferences=parse_preferences(incoming.prefer, catalog.timezones),
+        understood = self._understood
+        if understood is None or understood.catalog is not catalog:
+            understood = self._understood = _Understood(catalog)
+        form = (
+            incoming.method,
+            incoming.path,
+            incoming.query_string,
+            incoming.prefer,
+            *map(incoming.headers.get, SHAPING_HEADERS),
         )
-        return request, plan_request(catalog, request, max_rows=self._settings.max_rows)
+        request = understood.requests.get(form)
+        if request is None:
+            request = parse_request(
+                method=incoming.method,
+                path=incoming.path,
+                query_string=incoming.query_string,
+                headers=incoming.headers,
+                schemas=self._settings.schemas,
+                preferences=parse_preferences(incoming.prefer, catalog.timezones),
+            )
+            _remember(understood.requests, form, request)
+        request = with_body(request, incoming.body)
+        whole = (form, (request.body.keys, request.body.is_object) if request.body is not None else None)
+        plan = understood.plans.get(whole)
+        if plan is None:
+            plan = plan_request(catalog, request, max_rows=self._settings.max_rows)
+            _remember(understood.plans, whole, plan)
+        return request, plan
 
     def _locals(
         self, incoming: Incoming, caller: Caller, request: Request, plan: Plan, role: RoleSettings | None
@@ -122,7 +158,7 @@ class Engine:
         headers = {name: value for name, value in incoming.headers.items() if name != "cookie"}
         cookies = {name: morsel.value for name, morsel in SimpleCookie(cookie).items()} if cookie else {}
         values = [
-            ("search_path", schemas.replace("%%", "%")),
+            ("search_path", schemas),
             *(role.settings if role is not None else ()),
             ("role", caller.role),
             ("request.jwt.claims", json.dumps(caller.claims, ensure_ascii=False)),
@@ -137,23 +173,26 @@ class Engine:
             values.extend(plan.function.settings)
         return values
 
-    def _transaction(self, plan: Plan, locals_: Locals, isolation: str, preferences: Preferences, hook: Hook) -> Result:
+    def _transaction(
+        self, plan: Plan, body: str, locals_: Locals, isolation: str, preferences: Preferences, hook: Hook
+    ) -> Result:
         access = "read only" if plan.read_only else "read write"
-        told = ", ".join(f"set_config({_quoted(name)}, {_quoted(value)}, true)" for name, value in locals_)
+        beginning = f"begin isolation level {isolation} {access}".encode()
         with self._pool.connection() as connection:
             try:
-                # In one message: a round trip is most of what a short transaction takes.
-                _command(connection, f"begin isolation level {isolation} {access}; select {told}")
-                result = _run(connection, plan.query)
+                row = connection.together(
+                    [(beginning, ()), _telling(locals_), (plan.query.text, plan.query.params(body))]
+                )
+                result = Result(*row)
                 _check(result, plan, preferences)
                 if plan.count_estimate is not None:
                     result = _with_estimate(connection, plan, result, self._settings.max_rows)
                 hook("before_commit")
                 if preferences.transaction == "rollback":
-                    _command(connection, "set constraints all immediate")
-                    _command(connection, "rollback")
+                    connection.command(b"set constraints all immediate")
+                    connection.command(b"rollback")
                 else:
-                    _command(connection, "commit")
+                    connection.command(b"commit")
             except BaseException:
                 _abandon(connection)
                 raise
@@ -161,18 +200,21 @@ class Engine:
         return result
 
 
-def _quoted(text: str) -> str:
-    """A literal that reads the same whatever `standard_conforming_strings` says. Raises DataError as parameters do."""
-    if "\0" in text:
-        raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
-    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+@cache
+def _telling_so_many(count: int) -> bytes:
+    settings = (f"set_config(${2 * number + 1}, ${2 * number + 2}, true)" for number in range(count))
+    return f"select {', '.join(settings)}".encode()
 
 
-def _abandon(connection: Connection[Row]) -> None:
+def _telling(locals_: Locals) -> Statement:
+    return _telling_so_many(len(locals_)), [parameter(each) for setting in locals_ for each in setting]
+
+
+def _abandon(connection: PipelinedConnection) -> None:
     if connection.closed or connection.broken:
         return
     try:
-        connection.execute("rollback")
+        connection.command(b"rollback")
     except psycopg.Error:
         connection.close()
 
@@ -180,20 +222,6 @@ def _abandon(connection: Connection[Row]) -> None:
 def _isolation(function: Function | None, role: RoleSettings | None) -> str:
     wanted = (function.isolation if function is not None else None) or (role.isolation if role else None)
     return wanted if wanted in _ISOLATION_LEVELS else "read committed"
-
-
-def _command(connection: Connection[Row], statements: str) -> None:
-    """Run what takes no parameters and gives no rows, past psycopg's cursors, which cost more than the round trip."""
-    result = connection.pgconn.exec_(statements.encode())
-    if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
-        raise error_from_result(result)
-
-
-def _run(connection: Connection[Row], query: Query) -> Result:
-    row = connection.execute(query.text.encode(), query.params).fetchone()
-    if row is None:
-        raise RuntimeError("a statement without aggregate rows")
-    return Result(*row)
 
 
 def _check(result: Result, plan: Plan, preferences: Preferences) -> None:
@@ -210,12 +238,12 @@ def _check(result: Result, plan: Plan, preferences: Preferences) -> None:
         )
 
 
-def _with_estimate(connection: Connection[Row], plan: Plan, result: Result, max_rows: int) -> Result:
+def _with_estimate(connection: PipelinedConnection, plan: Plan, result: Result, max_rows: int) -> Result:
     if plan.count_estimate is None:
         return result
     kind, query = plan.count_estimate
     if kind == "estimated" and (result.total or 0) <= max_rows:
         return result
-    row = connection.execute(b"explain (format json) " + query.text.encode(), query.params).fetchone()
-    planned = int(row[0][0]["Plan"]["Plan Rows"]) if row is not None else 0
+    row = connection.together([(b"explain (format json) " + query.text, query.params(""))])
+    planned = int(row[0][0]["Plan"]["Plan Rows"])
     return result._replace(total=planned if kind == "planned" else max(result.total or 0, planned))

@@ -6,7 +6,7 @@ Source: PostgREST 13 `src/PostgREST/ApiRequest.hs`, `RangeQuery.hs` and `ApiRequ
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import parse_qsl, quote
 
@@ -83,6 +83,9 @@ class Request:
     accept: str | None
     preferences: Preferences
 
+
+SHAPING_HEADERS = ("accept", "accept-profile", "content-profile", "content-type", "range")
+"""The headers that, with method, path, query string and preferences, say what is asked for."""
 
 _EMBEDDABLE = ("order", "limit", "offset", "and", "or")
 _RESERVED = ("select", "columns", "on_conflict")
@@ -270,13 +273,12 @@ def parse_request(
     path: str,
     query_string: str,
     headers: Mapping[str, str],
-    body: bytes,
     schemas: Sequence[str],
     preferences: Preferences,
 ) -> Request:
-    """Understand a request; `path` is decoded and below `/rest/v1`, header names are in lower case.
+    """Understand all of a request but its body; `path` is decoded and below `/rest/v1`, header names in lower case.
 
-    Raises `ApiError`.
+    Of the headers it looks at `SHAPING_HEADERS` alone. Raises `ApiError`.
     """
     # The order of the checks is PostgREST's: the first that fails is what the caller hears of.
     if path.strip("/").count("/") > 1 or not path.strip("/"):
@@ -291,8 +293,6 @@ def parse_request(
         range_header=headers.get("range"),
         for_function=action == "call_read",
     )
-    kind = content_kind(headers.get("content-type"))
-    columns = query.columns if action in ("insert", "update", "call") else None
     return Request(
         action=action,
         schema=profile or schemas[0],
@@ -300,8 +300,14 @@ def parse_request(
         resource=resource,
         head=method == "HEAD",
         query=query,
-        body=_body(action, kind, body, columns),
-        body_kind=kind,
+        body=None,
+        body_kind=content_kind(headers.get("content-type")),
         accept=headers.get("accept"),
         preferences=preferences,
     )
+
+
+def with_body(request: Request, raw: bytes) -> Request:
+    """The request with its body. Raises `ApiError`: of all checks this is PostgREST's last."""
+    body = _body(request.action, request.body_kind, raw, request.query.columns)
+    return request if body is None else replace(request, body=body)

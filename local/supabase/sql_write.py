@@ -20,7 +20,7 @@ class Writer(Reader):
     def _payload(self, body: Body, columns: Sequence[Column], *, defaults: bool, one: bool = False) -> None:
         """Write the `from` that turns the body into rows `pgrst_body`."""
         q, kind = self.query, "jsonb" if defaults else "json"
-        q.raw(" from (select ").value(body.text).raw(f"::{kind} as json_data) pgrst_payload, ")
+        q.raw(" from (select ").body().raw(f"::{kind} as json_data) pgrst_payload, ")
         source = "pgrst_payload.json_data"
         if defaults:
             source = "pgrst_json_defs.val"
@@ -167,7 +167,7 @@ class Writer(Reader):
             q.raw("(select ")
         q.name(function.schema, function.name).raw("(")
         if unnamed and isinstance(arguments, Body):
-            q.value(arguments.text).raw("::").catalogue(function.parameters[0].type_name)
+            q.body().raw("::").catalogue(function.parameters[0].type_name)
         elif from_json:
             for position, parameter in enumerate(given):
                 q.raw(", " if position else "").name(parameter.name).raw(" := ")

@@ -47,17 +47,17 @@ def create(call: Call[SetupRequest, NoQuery]) -> Answer:
         p_user_id=str(user.id),
         p_email=user.email,
         p_stripe_customer_id=customer_id,
-        p_setup_intent_id=intent.id,
-        p_status=intent.status,
+        p_setup_intent_id=intent["id"],
+        p_status=intent["status"],
         p_terms_version=call.body.consent.terms_version,
     )
     return Answer(
         201,
         {
-            "id": intent.id,
-            "client_secret": intent.client_secret,
+            "id": intent["id"],
+            "client_secret": intent["client_secret"],
             "publishable_key": read(PublishableSettings).stripe_publishable_key,
-            "status": intent.status,
+            "status": intent["status"],
         },
     )
 

@@ -4,14 +4,18 @@ Every POST takes its idempotency key from a committed row, so that it may be rep
 Stripe did with money comes back as facts (functions/shared/stripe_facts.py), and an unknown outcome is one of them: a
 time-out, a 5xx, a lost connection or a 409 for a key in use never count as failures
 (https://docs.stripe.com/error-low-level#network-errors).
+
+Objects are read as plain JSON, by the SDK's `raw_request`: building its own objects took half of a call's time here,
+and loading their classes a part of each cold start. What is sent is still held against the SDK's types.
 """
 
 from __future__ import annotations  # or the SDK would load every resource that a signature names
 
 import logging
 from datetime import datetime
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import quote
 from uuid import uuid4
 
 from functions.shared import metrics
@@ -23,8 +27,18 @@ from functions.shared.stripe_sdk import stripe
 from functions.shared.surroundings import surroundings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from uuid import UUID
+
+    from stripe.params import (
+        CustomerCreateParams,
+        PaymentIntentCancelParams,
+        PaymentIntentCaptureParams,
+        PaymentIntentConfirmParams,
+        PaymentIntentCreateParams,
+        RefundCreateParams,
+        SetupIntentCreateParams,
+    )
 
     from functions.shared.clock import Deadline
 
@@ -55,54 +69,43 @@ class StripeGateway:
 
         `generation` is above 1 when earlier Customers of the user were deleted at Stripe.
         """
-        params: dict[str, Any] = {"metadata": {"user_id": str(user_id)}}
+        params: CustomerCreateParams = {"metadata": {"user_id": str(user_id)}}
         if email:
             params["email"] = email
-        customer = _or_problem(
-            lambda: self._client.v1.customers.create(params, {"idempotency_key": f"customer:{user_id}:{generation}"})  # type: ignore[arg-type]  # a TypedDict built in steps
-        )
-        return str(customer.id)
+        key = f"customer:{user_id}:{generation}"
+        return str(_or_problem(lambda: self._post(_path("customers"), params, key))["id"])
 
     def create_setup_intent(
         self, stripe_customer_id: str, user_id: UUID, terms_version: str, idempotency_key: str
-    ) -> stripe.SetupIntent:
-        """A SetupIntent for charging off-session later. Raises Problem."""
-        return _or_problem(
-            lambda: self._client.v1.setup_intents.create(
-                {
-                    "customer": stripe_customer_id,
-                    "usage": "off_session",
-                    "allowed_payment_method_types": ["card"],
-                    "metadata": {"user_id": str(user_id), "terms_version": terms_version},
-                },
-                {"idempotency_key": idempotency_key},
-            )
-        )
+    ) -> Facts:
+        """A SetupIntent for charging off-session later, as a plain dict. Raises Problem."""
+        params: SetupIntentCreateParams = {
+            "customer": stripe_customer_id,
+            "usage": "off_session",
+            "allowed_payment_method_types": ["card"],
+            "metadata": {"user_id": str(user_id), "terms_version": terms_version},
+        }
+        return _or_problem(lambda: self._post(_path("setup_intents"), params, idempotency_key))
 
     def retrieve_setup_intent(self, setup_intent_id: str) -> Facts:
         """A SetupIntent with its card, as a plain dict. Raises Problem."""
-        return _or_problem(
-            lambda: self._client.v1.setup_intents.retrieve(setup_intent_id, {"expand": ["payment_method"]})
-        ).to_dict()
+        path = _path("setup_intents", setup_intent_id)
+        return _or_problem(lambda: self._get(path, expand=["payment_method"]))
 
     def detach_payment_method(self, stripe_payment_method_id: str) -> None:
         """Detach a card; one that is detached already is fine. Raises Problem."""
+        path = _path("payment_methods", stripe_payment_method_id)
         try:
-            _or_problem(
-                lambda: self._client.v1.payment_methods.detach(
-                    stripe_payment_method_id, {}, {"idempotency_key": f"detach:{stripe_payment_method_id}"}
-                )
-            )
+            _or_problem(lambda: self._post(f"{path}/detach", {}, f"detach:{stripe_payment_method_id}"))
         except Problem:
-            method = _or_problem(lambda: self._client.v1.payment_methods.retrieve(stripe_payment_method_id))
-            if method.customer is not None:
+            if _or_problem(lambda: self._get(path)).get("customer") is not None:
                 raise
 
     def delete_customer(self, stripe_customer_id: str) -> None:
         """Delete a Customer with all its cards; one that is gone already is fine. Raises Problem."""
-        customer = _or_problem(lambda: self._client.v1.customers.retrieve(stripe_customer_id))
-        if not customer.to_dict().get("deleted"):
-            _or_problem(lambda: self._client.v1.customers.delete(stripe_customer_id))
+        path = _path("customers", stripe_customer_id)
+        if not _or_problem(lambda: self._get(path)).get("deleted"):
+            _or_problem(lambda: self._client.raw_request("delete", path))
 
     # --- money -----------------------------------------------------------------------------------------------------
 
@@ -112,49 +115,37 @@ class StripeGateway:
         `step` is a charge step of SQL's `internal.next_step`. Raises NotEnoughTime before anything was sent.
         """
         self._require_time(deadline)
-        options: Any = {"idempotency_key": f"attempt:{step['attempt_id']}"}
+        key = f"attempt:{step['attempt_id']}"
         if step["payment_intent_id"]:
-            intent_id = step["payment_intent_id"]
-            return _settled(
-                lambda: self._client.v1.payment_intents.confirm(
-                    intent_id,
-                    {
-                        "payment_method": step["stripe_payment_method_id"],
-                        "off_session": True,
-                        "expand": ["latest_charge"],
-                    },
-                    options,
-                )
-            )
-        return _settled(
-            lambda: self._client.v1.payment_intents.create(
-                {
-                    "amount": step["amount_minor"],
-                    "currency": step["currency"],
-                    "customer": step["stripe_customer_id"],
-                    "payment_method": step["stripe_payment_method_id"],
-                    "allowed_payment_method_types": ["card"],
-                    "capture_method": step["capture"],
-                    "confirm": True,
-                    "off_session": True,
-                    "statement_descriptor_suffix": "AUTOBOOK",
-                    "metadata": step["metadata"],
-                    "expand": ["latest_charge"],
-                },
-                options,
-            )
-        )
+            again: PaymentIntentConfirmParams = {
+                "payment_method": step["stripe_payment_method_id"],
+                "off_session": True,
+                "expand": ["latest_charge"],
+            }
+            path = _path("payment_intents", step["payment_intent_id"], "confirm")
+            return _settled(lambda: self._post(path, again, key))
+        params: PaymentIntentCreateParams = {
+            "amount": step["amount_minor"],
+            "currency": step["currency"],
+            "customer": step["stripe_customer_id"],
+            "payment_method": step["stripe_payment_method_id"],
+            "allowed_payment_method_types": ["card"],
+            "capture_method": step["capture"],
+            "confirm": True,
+            "off_session": True,
+            "statement_descriptor_suffix": "AUTOBOOK",
+            "metadata": step["metadata"],
+            "expand": ["latest_charge"],
+        }
+        return _settled(lambda: self._post(_path("payment_intents"), params, key))
 
     def cancel(self, step: Facts, deadline: Deadline) -> Facts:
         """Cancel a booking's PaymentIntent; if it succeeded meanwhile, the facts say so. Raises NotEnoughTime."""
         self._require_time(deadline)
         intent_id = step["payment_intent_id"]
-        facts = _settled_once(
-            lambda key: self._client.v1.payment_intents.cancel(
-                intent_id, {"cancellation_reason": "abandoned"}, {"idempotency_key": key}
-            ),
-            idempotency_key=f"cancel:{intent_id}",
-        )
+        params: PaymentIntentCancelParams = {"cancellation_reason": "abandoned"}
+        path = _path("payment_intents", intent_id, "cancel")
+        facts = _settled_once(lambda key: self._post(path, params, key), idempotency_key=f"cancel:{intent_id}")
         # The key replays an old refusal for a day; what the PaymentIntent is now is asked of it.
         if facts.get("status") not in ("canceled", "unknown"):
             return self.retrieve(intent_id)
@@ -167,14 +158,9 @@ class StripeGateway:
         """
         self._require_time(deadline)
         intent_id = step["payment_intent_id"]
-        facts = _settled_once(
-            lambda key: self._client.v1.payment_intents.capture(
-                intent_id,
-                {"amount_to_capture": step["amount_minor"], "expand": ["latest_charge"]},
-                {"idempotency_key": key},
-            ),
-            idempotency_key=f"capture:{intent_id}",
-        )
+        params: PaymentIntentCaptureParams = {"amount_to_capture": step["amount_minor"], "expand": ["latest_charge"]}
+        path = _path("payment_intents", intent_id, "capture")
+        facts = _settled_once(lambda key: self._post(path, params, key), idempotency_key=f"capture:{intent_id}")
         if facts.get("status") not in ("succeeded", "unknown"):
             return self.retrieve(intent_id)
         return facts
@@ -189,17 +175,14 @@ class StripeGateway:
         if step["payment_intent_id"]:
             return self.retrieve(step["payment_intent_id"]) | {"looked_up": True}
         begun = int(datetime.fromisoformat(step["booking_created_at"]).timestamp())
+        intents = self._every(
+            _path("payment_intents"),
+            customer=step["stripe_customer_id"],
+            created={"gte": begun - CLOCK_SKEW_SECONDS},
+            expand=["data.latest_charge"],
+        )
         try:
-            page = self._client.v1.payment_intents.list(
-                {
-                    "customer": step["stripe_customer_id"],
-                    "created": {"gte": begun - CLOCK_SKEW_SECONDS},
-                    "limit": 100,
-                    "expand": ["data.latest_charge"],
-                }
-            )
-            for intent in page.auto_paging_iter():
-                found = intent.to_dict()
+            for found in intents:
                 if (found.get("metadata") or {}).get("booking_id") == step["booking_id"]:
                     return payment_intent_facts(found) | {"looked_up": True}
         except stripe.StripeError as error:
@@ -212,22 +195,24 @@ class StripeGateway:
 
         Raises Problem.
         """
-        return self._paged("/v1/events", created={"gte": since, "lte": until})
+        return _or_problem_each(self._every(_path("events"), created={"gte": since, "lte": until}))
 
     def payments_since(self, created: int) -> Iterator[Facts]:
         """Facts of the PaymentIntents that were made since a Unix time, newest first. Raises Problem."""
-        return (payment_intent_facts(intent) for intent in self._paged("/v1/payment_intents", created={"gte": created}))
+        made = _or_problem_each(self._every(_path("payment_intents"), created={"gte": created}))
+        return (payment_intent_facts(intent) for intent in made)
 
-    def _paged(self, path: str, **params: Any) -> Iterator[Facts]:
-        """Every object of a list as a plain dict, page by page. Raises Problem.
+    def _post(self, path: str, params: Mapping[str, object], idempotency_key: str) -> Facts:
+        return cast("Facts", self._client.raw_request("post", path, **params, idempotency_key=idempotency_key).data)
 
-        By `raw_request`, because building the SDK's objects takes longer than all else about a hundred events
-        (https://docs.stripe.com/api/pagination).
-        """
+    def _get(self, path: str, **params: Any) -> Facts:
+        return cast("Facts", self._client.raw_request("get", path, **params).data)
+
+    def _every(self, path: str, **params: Any) -> Iterator[Facts]:
+        """Every object of a list, page by page (https://docs.stripe.com/api/pagination). Raises StripeError."""
         more: dict[str, Any] = {}
         while True:
-            answer: Any = _or_problem(partial(self._client.raw_request, "get", path, limit=100, **params, **more))
-            page = answer.data
+            page = self._get(path, limit=100, **params, **more)
             yield from page["data"]
             if not page["has_more"]:
                 return
@@ -235,14 +220,13 @@ class StripeGateway:
 
     def retrieve(self, payment_intent_id: str) -> Facts:
         """What a PaymentIntent is now."""
-        return _settled(
-            lambda: self._client.v1.payment_intents.retrieve(payment_intent_id, {"expand": ["latest_charge"]})
-        )
+        path = _path("payment_intents", payment_intent_id)
+        return _settled(lambda: self._get(path, expand=["latest_charge"]))
 
     def client_secret(self, payment_intent_id: str) -> str:
         """What lets the cardholder's page go on with a PaymentIntent. Raises Problem."""
-        intent = _or_problem(lambda: self._client.v1.payment_intents.retrieve(payment_intent_id))
-        return str(intent.client_secret)
+        path = _path("payment_intents", payment_intent_id)
+        return str(_or_problem(lambda: self._get(path))["client_secret"])
 
     def refund(self, step: Facts, deadline: Deadline) -> Facts:
         """Refund what a refund row says, under that row's key. Raises NotEnoughTime.
@@ -251,20 +235,17 @@ class StripeGateway:
         """
         self._require_time(deadline)
         intent_id, refund_id = step["payment_intent_id"], step["refund_id"]
+        params: RefundCreateParams = {
+            "payment_intent": intent_id,
+            "amount": step["amount_minor"],
+            "metadata": {"refund_id": refund_id, "booking_id": step["booking_id"]},
+        }
         try:
             if step["look_first"]:
-                page = self._client.v1.refunds.list({"payment_intent": intent_id, "limit": 100})
-                for made in page.auto_paging_iter():
-                    if refund_facts(made.to_dict())["refund_id"] == refund_id:
-                        return refund_facts(made.to_dict())
-            refund = self._client.v1.refunds.create(
-                {
-                    "payment_intent": intent_id,
-                    "amount": step["amount_minor"],
-                    "metadata": {"refund_id": refund_id, "booking_id": step["booking_id"]},
-                },
-                {"idempotency_key": f"refund:{refund_id}"},
-            )
+                for made in self._every(_path("refunds"), payment_intent=intent_id):
+                    if refund_facts(made)["refund_id"] == refund_id:
+                        return refund_facts(made)
+            return refund_facts(self._post(_path("refunds"), params, f"refund:{refund_id}"))
         except stripe.InvalidRequestError as error:
             return {
                 "refund_id": step["refund_id"],
@@ -274,7 +255,6 @@ class StripeGateway:
         except stripe.StripeError as error:
             _log_stripe_error(error)
             return {"refund_id": step["refund_id"], "status": "unknown"}
-        return refund_facts(refund.to_dict())
 
     def has_time(self, deadline: Deadline) -> bool:
         """Whether a Stripe call begun now ends before the deadline, with time left to commit its outcome."""
@@ -319,7 +299,12 @@ def _gateway(settings: StripeSettings) -> StripeGateway:
     return StripeGateway(client, settings.stripe_timeout_seconds)
 
 
-def _settled_once(send: Callable[[str], stripe.PaymentIntent], *, idempotency_key: str) -> Facts:
+def _path(*steps: str) -> str:
+    """The path of a resource; ids come from outside."""
+    return "/".join(("/v1", *(quote(step, safe="") for step in steps)))
+
+
+def _settled_once(send: Callable[[str], Facts], *, idempotency_key: str) -> Facts:
     """Send what a PaymentIntent's own state lets happen once only: a capture, a cancellation.
 
     Stripe keeps a 500 under its key and replays it for a day (https://docs.stripe.com/api/idempotent_requests). The
@@ -329,10 +314,10 @@ def _settled_once(send: Callable[[str], stripe.PaymentIntent], *, idempotency_ke
     return _settled(lambda: send(f"{idempotency_key}:{uuid4()}")) if facts.get("is_replayed") else facts
 
 
-def _settled(send: Callable[[], stripe.PaymentIntent]) -> Facts:
+def _settled(send: Callable[[], Facts]) -> Facts:
     """Send, and turn every answer into facts."""
     try:
-        return payment_intent_facts(send().to_dict())
+        return payment_intent_facts(send())
     except stripe.CardError as error:
         _log_stripe_error(error)
         return _error_facts(error)
@@ -393,6 +378,12 @@ def _or_problem(send: Callable[[], _Object]) -> _Object:
     except stripe.StripeError as error:
         _log_stripe_error(error)
         raise Problem("payment_provider_unavailable", headers={"Retry-After": "5"}) from None
+
+
+def _or_problem_each(found: Iterator[Facts]) -> Iterator[Facts]:
+    """What `found` gives, one by one. Raises Problem."""
+    while (each := _or_problem(lambda: next(found, None))) is not None:
+        yield each
 
 
 def _log_stripe_error(error: stripe.StripeError) -> None:

@@ -82,6 +82,7 @@ def _ses() -> "SESV2Client":
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
         read_timeout=READ_TIMEOUT_SECONDS,
         retries={"total_max_attempts": 1},  # a repeat after a lost answer is a second message
+        user_agent="autobook",  # as of the queue's client (functions/shared/charge_queue.py)
     )
     return boto3.client("sesv2", config=config)
 

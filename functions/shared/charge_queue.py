@@ -22,7 +22,13 @@ BATCH = 10
 
 @cache
 def _sqs() -> "SQSClient":
-    return boto3.client("sqs", config=Config(connect_timeout=2, read_timeout=4, retries={"total_max_attempts": 3}))
+    config = Config(
+        connect_timeout=2,
+        read_timeout=4,
+        retries={"total_max_attempts": 3},
+        user_agent="autobook",  # botocore makes its own anew for each request, which takes longer than signing it
+    )
+    return boto3.client("sqs", config=config)
 
 
 def send_charges(pairs: list[tuple[str, str]]) -> int:

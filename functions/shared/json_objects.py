@@ -2,12 +2,15 @@
 
 import json
 import math
+import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
 MOST_BYTES = 8 * 1024
 MOST_DEPTH = 8
+_NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
+"""jsonb has no U+0000, and a lone surrogate is no text at all."""
 
 
 def _bounded(value: dict[str, Any]) -> dict[str, Any]:
@@ -28,8 +31,7 @@ def _check(value: Any, depth: int) -> None:
         for item in value:
             _check(item, depth - 1)
     elif isinstance(value, str):
-        # jsonb has no U+0000, and a lone surrogate is no text at all.
-        if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        if _NOT_STORABLE.search(value):
             raise ValueError("holds a character that cannot be stored")
     elif isinstance(value, float) and not math.isfinite(value):
         raise ValueError("holds a number that JSON does not know")

@@ -82,6 +82,63 @@ MONEY_MOVES: Final = {
     "queue delivery": 2.0,
 }
 """Where a fault may cost money, it strikes so many times as often."""
+SELDOM: Final = frozenset(
+    {
+        "db GET booking_view",
+        "db GET bookings",
+        "db GET campaigns",
+        "db GET payment_methods",
+        "db PATCH campaigns",
+        "db arrange_payment_method",
+        "db begin_cancel",
+        "db begin_capture",
+        "db begin_detach",
+        "db begin_void",
+        "db campaign_preflight",
+        "db campaign_timeline",
+        "db finish_detach",
+        "db move_campaign",
+        "db stop_all_campaigns",
+        "db take_step",
+        "stripe POST payment_intents/:id/confirm",
+        "stripe POST payment_methods/:id/detach",
+        "stripe? GET refunds",
+        "webhook charge.captured",
+        "webhook charge.dispute.closed",
+        "webhook charge.dispute.created",
+        "webhook charge.dispute.funds_reinstated",
+        "webhook charge.dispute.funds_withdrawn",
+        "webhook charge.expired",
+        "webhook charge.pending",
+        "webhook charge.refund.updated",
+        "webhook charge.refunded",
+        "webhook charge.updated",
+        "webhook payment_intent.canceled",
+        "webhook payment_intent.processing",
+        "webhook payment_intent.requires_action",
+        "webhook payment_method.automatically_updated",
+        "webhook payment_method.detached",
+        "webhook radar.early_fraud_warning.created",
+        "webhook radar.early_fraud_warning.updated",
+        "webhook refund.created",
+        "webhook refund.failed",
+        "webhook refund.updated",
+        "webhook review.closed",
+        "webhook review.opened",
+        "webhook setup_intent.setup_failed",
+    }
+)
+"""Passed a few hundred times in ten thousand schedules while faults last: each fault must strike there, too."""
+_SELDOM_FACTOR: Final = 10.0
+_AT_MOST: Final = 0.6
+
+
+def strike_rate(boundary: str, fault_rate: float, factor: float = 1.0) -> float:
+    """How likely a fault strikes at a boundary in a schedule of this rate."""
+    seldom = _SELDOM_FACTOR if boundary in SELDOM else 1.0
+    return min(_AT_MOST, fault_rate * factor * max(MONEY_MOVES.get(boundary, 1.0), seldom))
+
+
 SLOW_COMMIT_RATE: Final = 0.04
 SLOW_COMMIT_RATES: Final = {
     "db begin_charge": 0.3,

@@ -33,8 +33,8 @@ _KEPT = {"settings", "transitions", "currencies", "reconcile_state"}
 _PREPARE = r"""
 create schema if not exists simulated;
 create sequence if not exists simulated.ids;
-create or replace function simulated.uuid() returns uuid language sql volatile set search_path = '' as
-  $$ select md5(current_setting('autobook.seed') || ':' || nextval('simulated.ids'))::uuid $$;
+create or replace function simulated.uuid() returns uuid language sql volatile as
+  $$ select pg_catalog.md5(pg_catalog.current_setting('autobook.seed') || ':' || nextval('simulated.ids'))::uuid $$;
 grant usage on schema simulated to public;
 grant usage on sequence simulated.ids to public;
 grant execute on function simulated.uuid() to public;
@@ -56,16 +56,20 @@ begin
     end if;
   end loop;
   for found in
-    select pg_get_functiondef(p.oid) as definition from pg_proc as p
+    select regexp_replace(
+      pg_get_functiondef(p.oid), '\m(clock|transaction)_timestamp\(\)', 'internal.clock()', 'g'
+    ) as definition
+    from pg_proc as p
     where p.pronamespace in ('public'::regnamespace, 'internal'::regnamespace)
-      and p.prokind = 'f' and p.prosrc like '%clock_timestamp()%'
+      and p.prokind = 'f' and p.prosrc ~ '\m(clock|transaction)_timestamp\(\)'
   loop
-    execute replace(found.definition, 'clock_timestamp()', 'internal.clock()');
+    execute found.definition;
   end loop;
 end
 $do$;
-create or replace function internal.clock() returns timestamptz language sql stable set search_path = '' as
-  $$ select to_timestamp(current_setting('autobook.now')::double precision) $$;
+-- Both without a search path of their own, which would keep Postgres from writing them into what calls them.
+create or replace function internal.clock() returns timestamptz language sql stable as
+  $$ select pg_catalog.to_timestamp(pg_catalog.current_setting('autobook.now')::pg_catalog.float8) $$;
 grant execute on function internal.clock() to public;
 """
 

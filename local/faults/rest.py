@@ -46,6 +46,9 @@ def come_to_rest(simulation: "Simulation") -> list[str]:
     simulation.finish()
     _lose_some(simulation)
     _fulfil(simulation)
+    if simulation.draws.chance(0.5, "reconcile is late"):
+        simulation.settle_down()
+        simulation.pass_time(min(_until_next(simulation) or 0.0, _LONGEST_WAIT_SECONDS) + 1)
     found: list[Any] = []
     for number in range(MOST_ROUNDS):
         simulation.settle_down()
@@ -131,7 +134,7 @@ def _until_next(simulation: "Simulation") -> float | None:
     if not waits:
         return None
     # Reconcile may be away for a while: what falls due within that time is done in one run.
-    away = simulation.draws.pick((0, 7200, 26 * 3600, 26 * 3600), "away", simulation.now())
+    away = simulation.draws.pick((0, 7200, 26 * 3600, 26 * 3600, 26 * 3600), "away", simulation.now())
     return float(max(wait for wait in waits if wait <= min(waits) + away))
 
 

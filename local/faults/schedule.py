@@ -77,6 +77,7 @@ ACTS: tuple[tuple[tuple[str, str], float], ...] = (
     (("time", "minutes"), 4.0),
     (("time", "hours"), 1.6),
     (("time", "day"), 0.35),
+    (("time", "week"), 0.03),
 )
 
 
@@ -133,7 +134,7 @@ def plan(seed: int) -> Schedule:
             add("user", "create_campaign", user, campaign)
     for _ in range(draws.between(4, 5, "feeds")):
         add("feed", "post_offers", draws.between(0, users - 1, "feed", len(steps)))
-    for _ in range(draws.between(4, 13, "length")):
+    for _ in range(draws.between(*theme.length, "length")):
         actor, act = draws.weighted(acts, "act", len(steps))
         add(actor, act, draws.between(0, users - 1, "user", len(steps)), draws.between(3, 99, "item", len(steps)))
     lag = draws.weighted(theme.webhook_lags, "webhook lag")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from local.faults.acts import Acts
-from local.faults.catalogue import MONEY_MOVES, SLOW_COMMIT_RATE, SLOW_COMMIT_RATES, kinds_of
+from local.faults.catalogue import SLOW_COMMIT_RATE, SLOW_COMMIT_RATES, kinds_of, strike_rate
 from local.faults.checker import breaches, read_snapshot
 from local.faults.coverage import Coverage
 from local.faults.draws import Draws
@@ -163,9 +163,8 @@ class Simulation:
         chosen = self.schedule.faults
         if not self.is_calm and self.schedule.fault_rate and (chosen is None or place in chosen):
             theme = self.schedule.theme
-            often = MONEY_MOVES.get(boundary, 1.0) * theme.strikes.get(boundary, 1.0)
-            often *= _AT_FIRST if self._is_setting_up else 1.0
-            if self.draws.chance(self.schedule.fault_rate * often, "fault", place):
+            factor = theme.strikes.get(boundary, 1.0) * (_AT_FIRST if self._is_setting_up else 1.0)
+            if self.draws.chance(strike_rate(boundary, self.schedule.fault_rate, factor), "fault", place):
                 preferred = theme.kinds.get(boundary)
                 kinds = preferred if preferred and self.draws.chance(0.6, "dwells", place) else kinds_of(boundary)
                 fault = self.draws.pick(kinds, "kind", place)

@@ -36,6 +36,8 @@ class Theme:
     slow_commits: float = 1.0
     overlap: tuple[float, float] = (0.1, 0.8)
     manual_capture: float = 0.3
+    length: tuple[int, int] = (4, 13)
+    """How many acts there are after the first offers."""
     tight_limits: float = 1.0
     """How many times as often a campaign has little budget and few bookings."""
 
@@ -44,9 +46,14 @@ THEMES: Final = (
     Theme("everything"),
     Theme(
         "refunds",
-        acts={"fulfilment refund": 2.5, "fulfilment refund_twice_at_once": 8.0, "bank settle_refund": 4.0},
+        acts={
+            "fulfilment refund": 2.5,
+            "fulfilment refund_twice_at_once": 8.0,
+            "bank settle_refund": 4.0,
+            "time day": 3.0,
+        },
         cards={"pm_card_pendingRefund": 6.0, "pm_card_visa": 0.5},
-        strikes={"stripe POST refunds": 1.5},
+        strikes={"stripe POST refunds": 1.5, "stripe? GET refunds": 2.0},
         kinds={"stripe POST refunds": LOST_ANSWERS},
         fault_rates=_FAULTY,
         webhook_lags=_LATE,
@@ -96,6 +103,39 @@ THEMES: Final = (
         acts={"fulfilment capture": 2.0, "fulfilment void": 2.5, "user cancel_booking": 2.0, "time hours": 2.0},
         strikes={"stripe POST payment_intents/:id/capture": 2.0, "stripe POST payment_intents/:id/cancel": 2.0},
         manual_capture=0.85,
+    ),
+    Theme(
+        "odds and ends",  # what happens seldom, and news of it while somebody still does something
+        acts={
+            "user look_around": 10.0,
+            "user stop_all": 4.0,
+            "user change_campaign": 4.0,
+            "user pause_campaign": 2.0,
+            "user arrange_card": 4.0,
+            "user detach_card": 5.0,
+            "user cancel_booking": 1.5,
+            "fulfilment void": 2.0,
+            "fulfilment refund": 2.0,
+            "bank open_dispute": 4.0,
+            "bank end_dispute": 6.0,
+            "bank warn_of_fraud": 4.0,
+            "bank settle_refund": 6.0,
+            "bank change_card": 2.0,
+            "radar review": 4.0,
+            "radar close_review": 6.0,
+            "time week": 25.0,
+        },
+        cards={
+            "pm_card_visa": 0.5,
+            "pm_card_authenticationRequired": 2.0,
+            "pm_card_pendingRefund": 3.0,
+            "pm_card_refundFail": 3.0,
+            "pm_card_createDispute": 4.0,
+            "pm_card_createIssuerFraudRecord": 4.0,
+        },
+        fault_rates=_FAULTY,
+        webhook_lags=_AT_ONCE,
+        length=(9, 17),
     ),
 )
 """Taken in turn, so that any row of seeds as long as this has all of them."""

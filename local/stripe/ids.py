@@ -7,6 +7,7 @@ import random
 import string
 
 _ALPHABET = string.ascii_letters + string.digits
+_OF_BYTES = bytes(ord(_ALPHABET[byte % len(_ALPHABET)]) for byte in range(256))
 
 # Lengths of the random part follow the examples in https://docs.stripe.com/api.
 _LENGTHS = {"cus": 14, "req": 14, "we": 24, "mandate": 24, "prv": 24, "issfr": 24}
@@ -20,7 +21,7 @@ class Ids:
         self._salt = self._text(16)
 
     def _text(self, length: int) -> str:
-        return "".join(self._random.choices(_ALPHABET, k=length))
+        return self._random.randbytes(length).translate(_OF_BYTES).decode()
 
     def new(self, prefix: str) -> str:
         """A fresh id of a kind: ``new("pi")`` → ``pi_…``."""
@@ -37,7 +38,7 @@ class Ids:
     def fingerprint(self, number: str) -> str:
         """The same card number gives the same 16 characters in one account, and the number can't be read back."""
         digest = hashlib.sha256(f"{self._salt}:{number}".encode()).digest()
-        return "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest[:16])
+        return digest[:16].translate(_OF_BYTES).decode()
 
     def between(self, low: int, high: int) -> int:
         """A repeatable number, both ends included."""

@@ -21,7 +21,7 @@ from local.supabase.gateway import ANON_ROLE, Caller
 from local.supabase.pipeline import PipelinedConnection, Statement
 from local.supabase.planner import Plan, plan_request
 from local.supabase.preferences import Preferences, parse_preferences
-from local.supabase.query import parameter
+from local.supabase.query import no_nul
 from local.supabase.query import quote as quote_name
 from local.supabase.request import SHAPING_HEADERS, Request, parse_request, with_body
 from local.supabase.settings import Settings
@@ -161,7 +161,7 @@ class Engine:
             ("search_path", schemas),
             *(role.settings if role is not None else ()),
             ("role", caller.role),
-            ("request.jwt.claims", json.dumps(caller.claims, ensure_ascii=False)),
+            ("request.jwt.claims", caller.claims_text),
             ("request.method", incoming.method),
             ("request.path", incoming.raw_path),
             ("request.headers", json.dumps(headers, ensure_ascii=False)),
@@ -207,7 +207,9 @@ def _telling_so_many(count: int) -> bytes:
 
 
 def _telling(locals_: Locals) -> Statement:
-    return _telling_so_many(len(locals_)), [parameter(each) for setting in locals_ for each in setting]
+    if any("\0" in value for _, value in locals_):
+        raise no_nul()
+    return _telling_so_many(len(locals_)), [each.encode() for setting in locals_ for each in setting]
 
 
 def _abandon(connection: PipelinedConnection) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from local.supabase.errors import JSON_CONTENT_TYPE, ApiError
 from local.supabase.tokens import Claims, TokenVerifier
@@ -16,16 +17,22 @@ def bearer_token(authorization: str | None) -> str | None:
     return rest.strip() if scheme.lower() == "bearer" else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Caller:
     """Who sends a request: the database role, and the claims that SQL sees."""
 
     role: str
     claims: Claims
 
+    @cached_property
+    def claims_text(self) -> str:
+        """The claims as JSON."""
+        return json.dumps(self.claims, ensure_ascii=False)
+
 
 ANON_ROLE = "anon"
 SERVICE_ROLE = "service_role"
+_KNOWN_AT_MOST = 1000
 
 
 class GatewayError(ApiError):
@@ -55,6 +62,7 @@ class Gateway:
         self, verifier: TokenVerifier, *, publishable_key: str | None = None, secret_key: str | None = None
     ) -> None:
         self._verifier = verifier
+        self._callers: dict[str, tuple[Claims, Caller]] = {}
         self._roles = {key: role for key, role in ((publishable_key, ANON_ROLE), (secret_key, SERVICE_ROLE)) if key}
 
     def check_api_key(self, headers: Mapping[str, str]) -> str | None:
@@ -84,6 +92,12 @@ class Gateway:
         if token is None:
             return Caller(ANON_ROLE, {"role": ANON_ROLE})
         claims = self._verifier.verify(token)
-        claimed = claims.get("role", ANON_ROLE)
-        role = claimed if isinstance(claimed, str) else json.dumps(claimed)
-        return Caller(role, {**claims, "role": role})
+        caller = self._callers.get(token)
+        if caller is None or caller[0] is not claims:
+            claimed = claims.get("role", ANON_ROLE)
+            role = claimed if isinstance(claimed, str) else json.dumps(claimed)
+            caller = claims, Caller(role, {**claims, "role": role})
+            if len(self._callers) >= _KNOWN_AT_MOST:
+                self._callers.clear()
+            self._callers[token] = caller
+        return caller[1]

@@ -22,8 +22,13 @@ def literal(text: str) -> str:
 def parameter(text: str) -> bytes:
     """Return the text as it is sent. Raises DataError, as psycopg does, for what Postgres cannot hold."""
     if "\0" in text:
-        raise DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
+        raise no_nul()
     return text.encode()
+
+
+def no_nul() -> DataError:
+    """What psycopg raises for a text with U+0000."""
+    return DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
 
 
 class Query:

@@ -8,6 +8,7 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from time import time
 from typing import Any
@@ -138,17 +139,26 @@ class TokenVerifier:
         self._audience = audience
         self._signing_key = signing_key
         self._signed: dict[str, Claims] = {}
+        self._good: dict[str, tuple[float, float, Claims]] = {}
+        """Tokens with nothing wrong about them but perhaps the time: from when and until when they are good."""
 
     def verify(self, token: str) -> Claims:
         """Return the token's claims. Raises `ApiError` (401; PGRST301 form and signature, PGRST303 claims)."""
-        claims = self._signed.get(token)
-        if claims is None:
-            claims = self._check_signature(token)
+        begins_at, ends_at, claims = self._good.get(token, (inf, -inf, {}))
+        if begins_at <= int(time()) <= ends_at:
+            return claims
+        known = self._signed.get(token)
+        if known is None:
+            known = self._check_signature(token)
             if len(self._signed) >= _CACHE_SIZE:
                 self._signed.clear()
-            self._signed[token] = claims
-        self._check_claims(claims)
-        return claims
+                self._good.clear()
+            self._signed[token] = known
+        self._check_claims(known)
+        begins_at = max(_seconds(known, name) if name in known else -inf for name in ("nbf", "iat")) - _SKEW_SECONDS
+        ends_at = (_seconds(known, "exp") if "exp" in known else inf) + _SKEW_SECONDS
+        self._good[token] = (begins_at, ends_at, known)
+        return known
 
     def _check_signature(self, token: str) -> Claims:
         if not token:

@@ -27,6 +27,22 @@ def books(fresh_database_url: str) -> Iterator[Books]:
         yield Books(db)
 
 
+@pytest.mark.parametrize(
+    ("began", "ended", "milliseconds"),
+    [
+        ("2026-11-27 12:00:00", "2026-11-27 12:00:01.2346", 1235),
+        ("2026-11-27 12:00:00", "2026-11-27 11:59:00", 0),
+        ("2026-11-27 12:00:00", "2027-11-27 12:00:00", 2**31 - 1),
+    ],
+)
+def test_a_clock_that_is_set_meanwhile_breaks_nothing(
+    fresh_database_url: str, began: str, ended: str, milliseconds: int
+) -> None:
+    with psycopg.connect(fresh_database_url) as db:
+        row = db.execute("select internal.milliseconds(%s, %s)", [began, ended]).fetchone()
+    assert row == (milliseconds,)
+
+
 def numbers(books: Books, window_seconds: int = 3600) -> Json:
     """What the function answers."""
     answered: Json = books.call("operational_numbers", p_window_seconds=window_seconds)

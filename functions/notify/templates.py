@@ -43,6 +43,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        auto_reload=False,  # what is deployed does not change
     )
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     return environment

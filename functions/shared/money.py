@@ -6,6 +6,7 @@ notifications imports this module.
 
 import re
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final
 from unicodedata import category
 
@@ -52,6 +53,7 @@ def _apart(text: str, symbol: str) -> str:
     return text
 
 
+@lru_cache(maxsize=64)
 def _locale(name: str) -> Locale:
     try:
         return Locale.parse(name.replace("-", "_"))

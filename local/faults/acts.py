@@ -282,12 +282,23 @@ class Acts:
             self._request(f"s{step.number}", "POST", f"/bookings/{booking}/void")
 
     def _fulfilment_refund(self, step: Step) -> None:
-        if booking := self._booking(step, "confirmed"):
+        if booking := self._warned_booking(step) or self._booking(step, "confirmed"):
             body: dict[str, Any] = {"reason": "not_available"}
             if self._draws.chance(0.4, step.number, "part"):
                 body["amount_minor"] = self._draws.between(50, 300, step.number, "amount")
             key = f"r{step.number}" if self._draws.chance(0.5, step.number, "key") else None
             self._request(f"s{step.number}", "POST", f"/bookings/{booking}/refund", body, key=key)
+
+    def _warned_booking(self, step: Step) -> str | None:
+        """One whose bank has told of fraud: whoever hears of it often gives the money back before it is claimed."""
+        world = self._it.world
+        intents = [
+            world.payment_intents.find(each["payment_intent"])
+            for each in world.early_fraud_warnings
+            if each["actionable"]
+        ]
+        warned = [intent["metadata"]["booking_id"] for intent in intents if intent and intent["metadata"]]
+        return self._draws.pick(warned, step.number, "warned") if warned else None
 
     def _fulfilment_refund_twice_at_once(self, step: Step) -> None:
         """Two parts of one payment, each a refund of its own."""
@@ -360,11 +371,17 @@ class Acts:
             self._at_stripe(f"the bank disputes {charge}", actors.open_dispute, "", actors.OpenDispute(charge))
 
     def _bank_end_dispute(self, step: Step) -> None:
-        waiting = [each["id"] for each in self._it.world.disputes if each["status"] not in ("won", "lost")]
+        """Of one that is open, or else of one that is opened just before."""
+        if not (waiting := self._open_disputes()):
+            self._bank_open_dispute(step)
+            waiting = self._open_disputes()
         if waiting:
             outcome = self._draws.pick(("win", "lose"), step.number, "outcome")
             dispute = self._draws.pick(waiting, step.number, "dispute")
             self._at_stripe(f"{dispute}: {outcome}", actors.end_dispute, dispute, actors.EndDispute(outcome))  # type: ignore[arg-type]  # one of its literals
+
+    def _open_disputes(self) -> list[str]:
+        return [each["id"] for each in self._it.world.disputes if each["status"] not in ("won", "lost")]
 
     def _bank_warn_of_fraud(self, step: Step) -> None:
         if charge := self._charge_taken(step):
@@ -378,7 +395,7 @@ class Acts:
             if each["status"] in ("pending", "succeeded") and each["metadata"].get("refund_id")
         ]
         if waiting:
-            outcome = self._draws.weighted((("succeed", 3.0), ("fail", 1.0)), step.number, "outcome")
+            outcome = self._draws.weighted((("succeed", 1.0), ("fail", 1.0)), step.number, "outcome")
             refund = self._draws.pick(waiting, step.number, "refund")
             self._at_stripe(f"{refund}: {outcome}", actors.settle_refund, refund, actors.SettleRefund(outcome))  # type: ignore[arg-type]  # one of its literals
 
@@ -389,11 +406,17 @@ class Acts:
             self._at_stripe(f"a review of {charge}", actors.open_review, "", actors.OpenReview(charge))
 
     def _radar_close_review(self, step: Step) -> None:
-        open_ = [each["id"] for each in self._it.world.reviews if each["open"]]
+        """One that is open, or else one that is opened just before."""
+        if not (open_ := self._open_reviews()):
+            self._radar_review(step)
+            open_ = self._open_reviews()
         if open_:
             reason = self._draws.weighted((("approved", 3.0), ("canceled", 1.0)), step.number, "reason")
             review = self._draws.pick(open_, step.number, "review")
             self._at_stripe(f"{review}: {reason}", actors.close_review, review, actors.CloseReview(reason))  # type: ignore[arg-type]  # one of its literals
+
+    def _open_reviews(self) -> list[str]:
+        return [each["id"] for each in self._it.world.reviews if each["open"]]
 
     # --- schedules and time ------------------------------------------------------------------------------------------
 
@@ -403,6 +426,11 @@ class Acts:
     def _schedule_reconcile_twice_at_once(self, step: Step) -> None:
         for side in "ab":
             self.scheduled(f"s{step.number}{side}", "reconcile")
+
+    def _schedule_reconcile_a_day_later(self, step: Step) -> None:
+        """It was away for longer than Stripe keeps an idempotency key, and its calls may fail as ever."""
+        self._let_pass(3600 * self._draws.seconds(23, 27, step.number, "day"))
+        self.scheduled(f"s{step.number}", "reconcile")
 
     def _schedule_notify_twice_at_once(self, step: Step) -> None:
         for side in "ab":

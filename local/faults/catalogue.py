@@ -77,11 +77,12 @@ MONEY_MOVES: Final = {
     "stripe POST payment_intents/:id/cancel": 2.0,
     "stripe POST refunds": 8.0,
     "db begin_charge": 1.5,
+    "db begin_detach": 4.0,
     "db settle_payment": 2.0,
     "db settle_refund": 6.0,
     "queue delivery": 2.0,
 }
-"""Where a fault may cost money, it strikes so many times as often."""
+"""Where a fault may cost money or a card, it strikes so many times as often."""
 SELDOM: Final = frozenset(
     {
         "db GET booking_view",
@@ -92,7 +93,6 @@ SELDOM: Final = frozenset(
         "db arrange_payment_method",
         "db begin_cancel",
         "db begin_capture",
-        "db begin_detach",
         "db begin_void",
         "db campaign_preflight",
         "db campaign_timeline",
@@ -102,6 +102,7 @@ SELDOM: Final = frozenset(
         "db take_step",
         "stripe POST payment_intents/:id/confirm",
         "stripe POST payment_methods/:id/detach",
+        "stripe? GET payment_methods/:id",
         "stripe? GET refunds",
         "webhook charge.captured",
         "webhook charge.dispute.closed",
@@ -129,8 +130,8 @@ SELDOM: Final = frozenset(
     }
 )
 """Passed a few hundred times in ten thousand schedules while faults last: each fault must strike there, too."""
-_SELDOM_FACTOR: Final = 10.0
-_AT_MOST: Final = 0.6
+_SELDOM_FACTOR: Final = 16.0
+_AT_MOST: Final = 0.75
 
 
 def strike_rate(boundary: str, fault_rate: float, factor: float = 1.0) -> float:

@@ -4,8 +4,7 @@ What differs from a deployed database: the clock, `gen_random_uuid()` in default
 time can pass and a run can be repeated. Roles, locks, constraints, triggers and functions are the real ones.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -92,11 +91,8 @@ def prepare(database_url: str) -> None:
 class _SimulatedPool(Pool):
     """Connections that say which invocation has them."""
 
-    @contextmanager
-    def connection(self) -> Iterator[PipelinedConnection]:
-        with super().connection() as connection:
-            current().backend_pid = connection.info.backend_pid
-            yield connection
+    def _lend(self, connection: PipelinedConnection) -> None:
+        current().backend_pid = connection.pgconn.backend_pid
 
 
 class _SimulatedEngine(Engine):

@@ -40,7 +40,7 @@ BEHAVIOURS = (
     ("fraudulent", 0.5),
     ("duplicate_transaction", 0.4),
     ("do_not_try_again", 0.5),
-    ("network_update", 0.7),
+    ("network_update", 2.5),
 )
 """What a bank may make of a card from one moment on (`local.stripe.actors.CardChange`)."""
 ACTS: tuple[tuple[tuple[str, str], float], ...] = (
@@ -72,6 +72,7 @@ ACTS: tuple[tuple[tuple[str, str], float], ...] = (
     (("radar", "close_review"), 0.6),
     (("schedule", "reconcile"), 4.0),
     (("schedule", "reconcile_twice_at_once"), 0.8),
+    (("schedule", "reconcile_a_day_later"), 0.3),
     (("schedule", "notify"), 1.8),
     (("schedule", "notify_twice_at_once"), 0.8),
     (("time", "minutes"), 4.0),
@@ -132,7 +133,7 @@ def plan(seed: int) -> Schedule:
             add("user", "save_card", user, card)
         for campaign in range(draws.weighted(((1, 5.0), (2, 3.0)), "campaigns", user) + (users == 1)):
             add("user", "create_campaign", user, campaign)
-    for _ in range(draws.between(4, 5, "feeds")):
+    for _ in range(draws.weighted(((4, 1.0), (5, 2.0)), "feeds")):
         add("feed", "post_offers", draws.between(0, users - 1, "feed", len(steps)))
     for _ in range(draws.between(*theme.length, "length")):
         actor, act = draws.weighted(acts, "act", len(steps))

@@ -12,6 +12,8 @@ Weights = tuple[tuple[float, float], ...]
 
 LOST_ANSWERS: Final = ("killed_after", "timeout_after", "dropped_after")
 """It happened, and nobody heard of it."""
+NEVER_SENT: Final = ("killed_before", "timeout_before", "dropped_before")
+"""It did not happen, and nobody knows."""
 FAULT_RATES: Final[Weights] = ((0.0, 0.5), (0.01, 2.0), (0.035, 5.0), (0.09, 2.0))
 WEBHOOK_LAGS: Final[Weights] = ((0.0, 4.0), (20.0, 3.0), (1800.0, 2.0), (86400.0, 1.5))
 _LATE: Final[Weights] = ((20.0, 1.0), (1800.0, 3.0), (86400.0, 5.0))
@@ -42,6 +44,43 @@ class Theme:
     """How many times as often a campaign has little budget and few bookings."""
 
 
+_ODDS_AND_ENDS: Final = Theme(
+    "odds and ends",  # what happens seldom, and news of it while somebody still does something
+    acts={
+        "user look_around": 14.0,
+        "user stop_all": 3.0,
+        "user change_campaign": 4.0,
+        "user pause_campaign": 2.0,
+        "user arrange_card": 4.0,
+        "user detach_card": 7.0,
+        "user cancel_booking": 1.5,
+        "fulfilment void": 2.0,
+        "fulfilment refund": 3.0,
+        "bank open_dispute": 2.0,
+        "bank end_dispute": 6.0,
+        "bank warn_of_fraud": 6.0,
+        "bank settle_refund": 14.0,
+        "bank change_card": 2.0,
+        "radar review": 2.0,
+        "radar close_review": 8.0,
+        "schedule reconcile_a_day_later": 9.0,
+        "time week": 50.0,
+    },
+    cards={
+        "pm_card_visa": 0.5,
+        "pm_card_authenticationRequired": 3.0,
+        "pm_card_pendingRefund": 4.0,
+        "pm_card_refundFail": 4.0,
+        "pm_card_createDispute": 4.0,
+        "pm_card_createIssuerFraudRecord": 4.0,
+    },
+    kinds={"stripe POST refunds": NEVER_SENT},
+    fault_rates=_FAULTY,
+    webhook_lags=_AT_ONCE,
+    manual_capture=0.45,
+    length=(9, 17),
+)
+
 THEMES: Final = (
     Theme("everything"),
     Theme(
@@ -50,11 +89,11 @@ THEMES: Final = (
             "fulfilment refund": 2.5,
             "fulfilment refund_twice_at_once": 8.0,
             "bank settle_refund": 4.0,
-            "time day": 3.0,
+            "schedule reconcile_a_day_later": 16.0,
         },
         cards={"pm_card_pendingRefund": 6.0, "pm_card_visa": 0.5},
         strikes={"stripe POST refunds": 1.5, "stripe? GET refunds": 2.0},
-        kinds={"stripe POST refunds": LOST_ANSWERS},
+        kinds={"stripe POST refunds": (*LOST_ANSWERS, *NEVER_SENT)},
         fault_rates=_FAULTY,
         webhook_lags=_LATE,
         slow_commits=2.0,
@@ -73,6 +112,7 @@ THEMES: Final = (
         overlap=(0.5, 0.95),
         tight_limits=3.0,
     ),
+    _ODDS_AND_ENDS,
     Theme(
         "lost answers",  # nobody knows whether Stripe charged, and somebody cancels or waits a day
         acts={"user cancel_booking": 4.0, "schedule reconcile": 1.5, "time day": 3.0, "time minutes": 0.5},
@@ -104,41 +144,9 @@ THEMES: Final = (
         strikes={"stripe POST payment_intents/:id/capture": 2.0, "stripe POST payment_intents/:id/cancel": 2.0},
         manual_capture=0.85,
     ),
-    Theme(
-        "odds and ends",  # what happens seldom, and news of it while somebody still does something
-        acts={
-            "user look_around": 10.0,
-            "user stop_all": 4.0,
-            "user change_campaign": 4.0,
-            "user pause_campaign": 2.0,
-            "user arrange_card": 4.0,
-            "user detach_card": 5.0,
-            "user cancel_booking": 1.5,
-            "fulfilment void": 2.0,
-            "fulfilment refund": 2.0,
-            "bank open_dispute": 4.0,
-            "bank end_dispute": 6.0,
-            "bank warn_of_fraud": 4.0,
-            "bank settle_refund": 6.0,
-            "bank change_card": 2.0,
-            "radar review": 4.0,
-            "radar close_review": 6.0,
-            "time week": 25.0,
-        },
-        cards={
-            "pm_card_visa": 0.5,
-            "pm_card_authenticationRequired": 2.0,
-            "pm_card_pendingRefund": 3.0,
-            "pm_card_refundFail": 3.0,
-            "pm_card_createDispute": 4.0,
-            "pm_card_createIssuerFraudRecord": 4.0,
-        },
-        fault_rates=_FAULTY,
-        webhook_lags=_AT_ONCE,
-        length=(9, 17),
-    ),
+    _ODDS_AND_ENDS,
 )
-"""Taken in turn, so that any row of seeds as long as this has all of them."""
+"""Taken in turn, so that any row of seeds as long as this has all of them; one of them twice, for what is seldom."""
 
 
 def theme_of(seed: int) -> Theme:

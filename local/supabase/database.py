@@ -81,16 +81,20 @@ class Pool:
                 connection = self._connect()
             self._busy.add(connection)
             try:
+                self._lend(connection)
                 yield connection
             finally:
                 self._busy.discard(connection)
-                idle = connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+                idle = connection.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE
                 if idle and not connection.closed:
                     self._idle.append(connection)
                 else:
                     connection.close()
         finally:
             self._free.release()
+
+    def _lend(self, connection: PipelinedConnection) -> None:
+        """Called for each connection that is lent; for those who want to know."""
 
     def discard_idle(self) -> None:
         """Close every connection that nobody uses: after one was lost, the others are likely gone too."""

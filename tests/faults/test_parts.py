@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from local.faults.catalogue import FAMILIES, MONEY_MOVES, SLOW_COMMIT_RATES, kinds_of
+from local.faults.catalogue import FAMILIES, MONEY_MOVES, SELDOM, SLOW_COMMIT_RATES, kinds_of
 from local.faults.coverage import Coverage
 from local.faults.draws import Draws
 from local.faults.schedule import ACTS, plan
@@ -96,5 +96,5 @@ def test_stripe_calls_are_named_without_their_ids(method: str, path: str, name: 
 
 
 def test_what_is_struck_more_often_is_a_boundary_with_faults() -> None:
-    assert all(kinds_of(boundary) for boundary in (*MONEY_MOVES, *SLOW_COMMIT_RATES))
+    assert all(kinds_of(boundary) for boundary in (*MONEY_MOVES, *SELDOM, *SLOW_COMMIT_RATES))
     assert all(len(set(kinds)) == len(kinds) for kinds in FAMILIES.values())

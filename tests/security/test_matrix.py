@@ -174,6 +174,7 @@ internal.leave_unknown(uuid)                                         | invoker -
 internal.lock_booking(uuid,uuid)                                     | invoker -
 internal.lock_booking_of_payment(text)                               | invoker -
 internal.may_surface(bookings,attempts)                              | invoker -
+internal.milliseconds(timestamp with time zone,timestamp with time zone)| invoker -
 internal.next_step(uuid,boolean)                                     | invoker -
 internal.notification_address(uuid)                                  | invoker -
 internal.notification_is_overtaken(notifications)                    | invoker -

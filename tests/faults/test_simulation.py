@@ -21,7 +21,7 @@ SCHEDULES = 300
 FEWEST_CHARGES = 8
 """Of one schedule, as a mean of a chunk; over thousands it is above ten."""
 
-MOST_SCHEDULES = 200
+MOST_SCHEDULES = 300
 """In which a planted fault must be found. Its known seed comes first, and finds it for as long as nothing has moved."""
 GROUPS = 4
 

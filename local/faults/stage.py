@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
-_LOCKED_AFTER_SECONDS = 0.003
+_LOCKED_AFTER_SECONDS = 0.0015
 """How long a call may take, while another holds its commit back, before we ask Postgres whether it waits for that."""
 
 

@@ -5,10 +5,12 @@ import io
 import json
 import re
 from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import boto3
+import botocore.endpoint
 import botocore.session
 import httpx
 import stripe
@@ -61,6 +63,11 @@ class Wires:
         session = botocore.session.Session()
         session.register("before-send", self._aws)  # type: ignore[arg-type]  # it may answer, the stubs say it may not
         boto3.setup_default_session(botocore_session=session)
+        # It waits before it repeats what failed: by the wall's clock, and for how long is chance that no seed decides.
+        botocore.endpoint.time = SimpleNamespace(sleep=self._wait_to_repeat)  # type: ignore[attr-defined]
+
+    def _wait_to_repeat(self, _seconds: float) -> None:
+        self.simulation.pass_time(1.0)
 
     def _aws(self, request: AWSPreparedRequest, event_name: str = "", **_: Any) -> AWSResponse:
         assert isinstance(request.body, str | bytes)

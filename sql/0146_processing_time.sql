@@ -3,9 +3,13 @@
 -- and the event was refused for it, over and over. A number that is only looked at must not stop what is paid.
 
 create function internal.milliseconds(p_from timestamptz, p_to timestamptz) returns integer
-language sql immutable
+language plpgsql immutable
 set search_path = ''
-as $$ select least(greatest(round(extract(epoch from p_to - p_from) * 1000), 0), 2147483647)::integer $$;
+as $$
+begin
+  return least(greatest(round(extract(epoch from p_to - p_from) * 1000), 0), 2147483647);
+end
+$$;
 comment on function internal.milliseconds(timestamptz, timestamptz) is
 'From one time to another in whole milliseconds, within what an integer holds: a clock may have been set in between.';
 

@@ -13,7 +13,7 @@ from __future__ import annotations  # or the SDK would load every resource that 
 
 import logging
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote
 from uuid import uuid4
@@ -29,16 +29,6 @@ from functions.shared.surroundings import surroundings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from uuid import UUID
-
-    from stripe.params import (
-        CustomerCreateParams,
-        PaymentIntentCancelParams,
-        PaymentIntentCaptureParams,
-        PaymentIntentConfirmParams,
-        PaymentIntentCreateParams,
-        RefundCreateParams,
-        SetupIntentCreateParams,
-    )
 
     from functions.shared.clock import Deadline
 
@@ -69,23 +59,25 @@ class StripeGateway:
 
         `generation` is above 1 when earlier Customers of the user were deleted at Stripe.
         """
-        params: CustomerCreateParams = {"metadata": {"user_id": str(user_id)}}
+        params: stripe.params.CustomerCreateParams = {"metadata": {"user_id": str(user_id)}}
         if email:
             params["email"] = email
-        key = f"customer:{user_id}:{generation}"
-        return str(_or_problem(lambda: self._post(_path("customers"), params, key))["id"])
+        made = _or_problem(
+            lambda: self._post(_path("customers"), params, idempotency_key=f"customer:{user_id}:{generation}")
+        )
+        return str(made["id"])
 
     def create_setup_intent(
         self, stripe_customer_id: str, user_id: UUID, terms_version: str, idempotency_key: str
     ) -> Facts:
         """A SetupIntent for charging off-session later, as a plain dict. Raises Problem."""
-        params: SetupIntentCreateParams = {
+        params: stripe.params.SetupIntentCreateParams = {
             "customer": stripe_customer_id,
             "usage": "off_session",
             "allowed_payment_method_types": ["card"],
             "metadata": {"user_id": str(user_id), "terms_version": terms_version},
         }
-        return _or_problem(lambda: self._post(_path("setup_intents"), params, idempotency_key))
+        return _or_problem(lambda: self._post(_path("setup_intents"), params, idempotency_key=idempotency_key))
 
     def retrieve_setup_intent(self, setup_intent_id: str) -> Facts:
         """A SetupIntent with its card, as a plain dict. Raises Problem."""
@@ -96,7 +88,7 @@ class StripeGateway:
         """Detach a card; one that is detached already is fine. Raises Problem."""
         path = _path("payment_methods", stripe_payment_method_id)
         try:
-            _or_problem(lambda: self._post(f"{path}/detach", {}, f"detach:{stripe_payment_method_id}"))
+            _or_problem(lambda: self._post(f"{path}/detach", {}, idempotency_key=f"detach:{stripe_payment_method_id}"))
         except Problem:
             if _or_problem(lambda: self._get(path)).get("customer") is not None:
                 raise
@@ -115,16 +107,16 @@ class StripeGateway:
         `step` is a charge step of SQL's `internal.next_step`. Raises NotEnoughTime before anything was sent.
         """
         self._require_time(deadline)
-        key = f"attempt:{step['attempt_id']}"
+        send = partial(self._post, idempotency_key=f"attempt:{step['attempt_id']}")
         if step["payment_intent_id"]:
-            again: PaymentIntentConfirmParams = {
+            again: stripe.params.PaymentIntentConfirmParams = {
                 "payment_method": step["stripe_payment_method_id"],
                 "off_session": True,
                 "expand": ["latest_charge"],
             }
             path = _path("payment_intents", step["payment_intent_id"], "confirm")
-            return _settled(lambda: self._post(path, again, key))
-        params: PaymentIntentCreateParams = {
+            return _settled(lambda: send(path, again))
+        params: stripe.params.PaymentIntentCreateParams = {
             "amount": step["amount_minor"],
             "currency": step["currency"],
             "customer": step["stripe_customer_id"],
@@ -137,15 +129,17 @@ class StripeGateway:
             "metadata": step["metadata"],
             "expand": ["latest_charge"],
         }
-        return _settled(lambda: self._post(_path("payment_intents"), params, key))
+        return _settled(lambda: send(_path("payment_intents"), params))
 
     def cancel(self, step: Facts, deadline: Deadline) -> Facts:
         """Cancel a booking's PaymentIntent; if it succeeded meanwhile, the facts say so. Raises NotEnoughTime."""
         self._require_time(deadline)
         intent_id = step["payment_intent_id"]
-        params: PaymentIntentCancelParams = {"cancellation_reason": "abandoned"}
+        params: stripe.params.PaymentIntentCancelParams = {"cancellation_reason": "abandoned"}
         path = _path("payment_intents", intent_id, "cancel")
-        facts = _settled_once(lambda key: self._post(path, params, key), idempotency_key=f"cancel:{intent_id}")
+        facts = _settled_once(
+            lambda key: self._post(path, params, idempotency_key=key), idempotency_key=f"cancel:{intent_id}"
+        )
         # The key replays an old refusal for a day; what the PaymentIntent is now is asked of it.
         if facts.get("status") not in ("canceled", "unknown"):
             return self.retrieve(intent_id)
@@ -158,9 +152,14 @@ class StripeGateway:
         """
         self._require_time(deadline)
         intent_id = step["payment_intent_id"]
-        params: PaymentIntentCaptureParams = {"amount_to_capture": step["amount_minor"], "expand": ["latest_charge"]}
+        params: stripe.params.PaymentIntentCaptureParams = {
+            "amount_to_capture": step["amount_minor"],
+            "expand": ["latest_charge"],
+        }
         path = _path("payment_intents", intent_id, "capture")
-        facts = _settled_once(lambda key: self._post(path, params, key), idempotency_key=f"capture:{intent_id}")
+        facts = _settled_once(
+            lambda key: self._post(path, params, idempotency_key=key), idempotency_key=f"capture:{intent_id}"
+        )
         if facts.get("status") not in ("succeeded", "unknown"):
             return self.retrieve(intent_id)
         return facts
@@ -202,7 +201,7 @@ class StripeGateway:
         made = _or_problem_each(self._every(_path("payment_intents"), created={"gte": created}))
         return (payment_intent_facts(intent) for intent in made)
 
-    def _post(self, path: str, params: Mapping[str, object], idempotency_key: str) -> Facts:
+    def _post(self, path: str, params: Mapping[str, object], *, idempotency_key: str) -> Facts:
         return cast("Facts", self._client.raw_request("post", path, **params, idempotency_key=idempotency_key).data)
 
     def _get(self, path: str, **params: Any) -> Facts:
@@ -235,7 +234,7 @@ class StripeGateway:
         """
         self._require_time(deadline)
         intent_id, refund_id = step["payment_intent_id"], step["refund_id"]
-        params: RefundCreateParams = {
+        params: stripe.params.RefundCreateParams = {
             "payment_intent": intent_id,
             "amount": step["amount_minor"],
             "metadata": {"refund_id": refund_id, "booking_id": step["booking_id"]},
@@ -245,7 +244,7 @@ class StripeGateway:
                 for made in self._every(_path("refunds"), payment_intent=intent_id):
                     if refund_facts(made)["refund_id"] == refund_id:
                         return refund_facts(made)
-            return refund_facts(self._post(_path("refunds"), params, f"refund:{refund_id}"))
+            return refund_facts(self._post(_path("refunds"), params, idempotency_key=f"refund:{refund_id}"))
         except stripe.InvalidRequestError as error:
             return {
                 "refund_id": step["refund_id"],

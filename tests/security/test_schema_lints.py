@@ -75,6 +75,10 @@ BAD: dict[str, tuple[str, str]] = {
         "create table public.bad (card uuid primary key references public.payment_methods (id) on delete restrict)",
         "bad bad_card_fkey",
     ),
+    "0023_plan_made_anew": (
+        "create function internal.bad() returns integer language sql set search_path = '' as 'select 1'",
+        "internal.bad()",
+    ),
 }
 """Lint -> what somebody might write, and what the lint calls it."""
 

@@ -330,6 +330,31 @@ def test_what_is_called_off_and_disputed_cannot_be_given_back_and_somebody_must_
     assert (booking["id"] in found) is not is_told
 
 
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_part_given_back_by_hand_gets_ours_refused_and_somebody_must_know(played: Snapshot, is_told: bool) -> None:
+    """Stripe refunds no more than is left, and so nothing of our refund of the whole."""
+    wrong = Wrong(played)
+    called_off(wrong)
+    booking = wrong.booking("confirmed")
+    by_hand = copied(
+        wrong.stripe["refunds"][0],
+        id="re_by_hand",
+        payment_intent=booking["stripe_payment_intent_id"],
+        amount=1,
+        status="succeeded",
+        metadata={},
+        destination_details={"card": {"type": "refund"}},
+    )
+    wrong.stripe["refunds"].append(by_hand)
+    if is_told:
+        incident = copied(wrong.rows["incidents"][0], kind="refund_failed", booking_id=booking["id"])
+        wrong.rows["incidents"].append(incident)
+
+    found = {breach.subject for breach in breaches(wrong.snapshot()) if breach.rule == "money_without_booking"}
+
+    assert (booking["id"] in found) is not is_told
+
+
 def test_every_rule_has_a_planted_breach() -> None:
     assert {rule for rule, _ in PLANTED.values()} == RULES.keys()
 

@@ -400,8 +400,9 @@ class Acts:
             self._at_stripe(f"{refund}: {outcome}", actors.settle_refund, refund, actors.SettleRefund(outcome))  # type: ignore[arg-type]  # one of its literals
 
     def _radar_review(self, step: Step) -> None:
-        open_ = [each["id"] for each in self._it.world.charges if each["status"] == "succeeded"]
-        if open_:
+        reviewed = {each["charge"] for each in self._it.world.reviews}  # Radar reviews a payment once
+        taken = (each["id"] for each in self._it.world.charges if each["status"] == "succeeded")
+        if open_ := [charge for charge in taken if charge not in reviewed]:
             charge = self._draws.pick(open_, step.number, "charge")
             self._at_stripe(f"a review of {charge}", actors.open_review, "", actors.OpenReview(charge))
 

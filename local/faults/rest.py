@@ -15,6 +15,7 @@ _NEXT_DUE = """
 select extract(epoch from due)::double precision as due from (
   select action_expires_at as due from public.bookings where status = 'requires_action'
   union all select retry_at from public.bookings where status = 'retry_scheduled'
+  union all select leased_until from public.bookings
   union all
   select capture_before - make_interval(secs => (select hold_margin_seconds from internal.settings))
   from public.bookings where status = 'authorized'

@@ -64,7 +64,7 @@ class Wires:
         session.register("before-send", self._aws)  # type: ignore[arg-type]  # it may answer, the stubs say it may not
         boto3.setup_default_session(botocore_session=session)
         # It waits before it repeats what failed: by the wall's clock, and for how long is chance that no seed decides.
-        botocore.endpoint.time = SimpleNamespace(sleep=self._wait_to_repeat)  # type: ignore[attr-defined]
+        botocore.endpoint.time = SimpleNamespace(sleep=self._wait_to_repeat)  # type: ignore[attr-defined]  # no stub has it
 
     def _wait_to_repeat(self, _seconds: float) -> None:
         self.simulation.pass_time(1.0)

@@ -246,11 +246,13 @@ class Acts:
     def _feed_post_offers(self, step: Step) -> None:
         draws, number = self._draws, step.number
         offers = []
-        for place in range(draws.between(3, 6, number, "how many")):
+        for place in range(draws.between(4, 7, number, "how many")):
             self._offers += 1
             again = self._offers > 4 and draws.chance(0.06, number, place, "again")
             identity = draws.between(1, self._offers - 1, number, place, "which") if again else self._offers
-            city = CITIES[(step.user * 2 + draws.between(0, 1, number, place, "city")) % len(CITIES)]
+            # Everybody has a campaign for the first of their two cities; only some have one for the second.
+            second = draws.chance(0.3, number, place, "second city")
+            city = CITIES[(step.user * 2 + second) % len(CITIES)]
             currency = draws.weighted(CURRENCIES, "currency")
             odd = draws.unit(number, place, "odd")
             offers.append(

@@ -119,7 +119,7 @@ class Schedule:
 def plan(seed: int) -> Schedule:
     """The schedule of a seed."""
     draws = Draws(seed)
-    users = draws.weighted(((1, 2.0), (2, 4.0), (3, 2.0)), "users")
+    users = draws.weighted(((1, 3.0), (2, 4.0), (3, 1.0)), "users")
     theme = theme_of(seed)
     acts = _acts_of(theme)
     fault_rate = draws.weighted(theme.fault_rates, "fault rate")
@@ -133,7 +133,7 @@ def plan(seed: int) -> Schedule:
             add("user", "save_card", user, card)
         for campaign in range(draws.weighted(((1, 5.0), (2, 3.0)), "campaigns", user) + (users == 1)):
             add("user", "create_campaign", user, campaign)
-    for _ in range(draws.weighted(((4, 1.0), (5, 2.0)), "feeds")):
+    for _ in range(draws.weighted(((3, 2.0), (4, 1.0)), "feeds")):
         add("feed", "post_offers", draws.between(0, users - 1, "feed", len(steps)))
     for _ in range(draws.between(*theme.length, "length")):
         actor, act = draws.weighted(acts, "act", len(steps))

@@ -33,8 +33,9 @@ def plan_expiry(world: StripeWorld, intent: Json, charge: Json) -> None:
     """An uncaptured hold lapses at ``capture_before``: the charge expires, the intent is canceled."""
 
     def expire() -> None:
-        if intent["status"] == "requires_capture":
-            void(world, intent, "automatic", expired=True)
+        void(world, intent, "automatic", expired=True)
 
     lapse = charge["payment_method_details"]["card"]["capture_before"]
-    world.schedule.after(lapse - world.clock.now(), expire)
+    world.schedule.after(
+        lapse - world.clock.now(), expire, unless_over=lambda: intent["status"] != "requires_capture"
+    )

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.support.fixtures import OpenGateway
-from tests.support.http import ok, refused
+from tests.support.http import Caller, ok, refused
 from tests.support.stripe_side import StripeSide
 from tests.support.supabase_side import SupabaseSide
 from tests.support.travellers import MASTERCARD, Json, Traveller
@@ -172,6 +172,22 @@ def test_a_second_card_whose_500_hides_a_success_has_booked(carded: Traveller, s
 
     assert [attempt["status"] for attempt in again["attempts"]] == ["declined", "succeeded"]
     assert again["status"] == "confirmed"
+    assert len(stripe_side.taken(carded.customer_id)) == 1
+
+
+def test_a_hold_that_a_replayed_500_hid_is_captured_like_any_other(
+    carded: Traveller, machine: Caller, stripe_side: StripeSide
+) -> None:
+    """It was looked up for ever instead, until the bank let the money go."""
+    campaign, offer = carded.open_campaign(capture="manual"), carded.offer()
+    stripe_side.hold()
+    stripe_side.fault(**DONE_AND_500, match=PAYMENTS)
+    booking = ok(carded.charge(campaign, offer), 202)
+    assert ok(carded.charge(campaign, offer), 200)["status"] == "authorized"
+
+    captured = ok(machine.post(f"/bookings/{booking['id']}/capture", {}))
+
+    assert captured["status"] == "confirmed"
     assert len(stripe_side.taken(carded.customer_id)) == 1
 
 

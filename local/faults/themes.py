@@ -59,7 +59,7 @@ _ODDS_AND_ENDS: Final = Theme(
         "bank open_dispute": 2.0,
         "bank end_dispute": 6.0,
         "bank warn_of_fraud": 6.0,
-        "bank settle_refund": 14.0,
+        "bank settle_refund": 22.0,
         "bank change_card": 2.0,
         "radar review": 2.0,
         "radar close_review": 8.0,

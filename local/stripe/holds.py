@@ -36,6 +36,4 @@ def plan_expiry(world: StripeWorld, intent: Json, charge: Json) -> None:
         void(world, intent, "automatic", expired=True)
 
     lapse = charge["payment_method_details"]["card"]["capture_before"]
-    world.schedule.after(
-        lapse - world.clock.now(), expire, unless_over=lambda: intent["status"] != "requires_capture"
-    )
+    world.schedule.after(lapse - world.clock.now(), expire, unless_over=lambda: intent["status"] != "requires_capture")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -73,8 +74,7 @@ def audit(view: View) -> Iterator[Breach]:
     """The hashes, then the rows that the entries lead to."""
     last: dict[tuple[str, str], str] = {}
     states: dict[tuple[str, str], dict[str, Any]] = {}
-    for entry in view.rows["audit_log"]:
-        row = (entry["table_name"], entry["row_id"])
+    for entry, (row, new) in zip(view.rows["audit_log"], view.logged, strict=True):
         if entry["hash"] != _hash(last.get(row), entry):
             yield Breach(
                 "audit", entry["row_id"], f"entry {entry['id']} of {row[0]} was changed, or one before is gone"
@@ -84,7 +84,7 @@ def audit(view: View) -> Iterator[Breach]:
                 "audit", entry["row_id"], f"entry {entry['id']} of {row[0]} is an {entry['action']} out of order"
             )
         last[row] = entry["hash"]
-        states.setdefault(row, {}).update(json.loads(entry["new"]))
+        states.setdefault(row, {}).update(new)
     for table in _AUDITED:
         for found in view.rows[table]:
             row_id = str(found[_KEYS.get(table, "id")])
@@ -99,18 +99,14 @@ def audit(view: View) -> Iterator[Breach]:
 
 def _hash(before: str | None, entry: Row) -> str:
     """SHA-256 over the text of a jsonb array, as Postgres words it: ", " between the elements."""
-    elements = [
-        json.dumps(before),
-        entry["at"],
-        *(
-            json.dumps(entry[name], ensure_ascii=False)
-            for name in ("actor", "role", "request_id", "table_name", "row_id")
-        ),
-        json.dumps(entry["action"]),
-        entry["old"] or "null",
-        entry["new"],
-    ]
+    said = (entry[name] for name in ("actor", "role", "request_id", "table_name", "row_id", "action"))
+    elements = [_as_json(before), entry["at"], *map(_as_json, said), entry["old"] or "null", entry["new"]]
     return hashlib.sha256(f"[{', '.join(elements)}]".encode()).hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _as_json(text: str | None) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _differing(found: Row, logged: dict[str, Any]) -> list[str]:

@@ -106,22 +106,26 @@ class View:
         return dict(counts)
 
     @cached_property
+    def logged(self) -> list[tuple[tuple[str, str], Row]]:
+        """What each entry of the audit log says is new, with the row's table and id; oldest first."""
+        return [((entry["table_name"], entry["row_id"]), json.loads(entry["new"])) for entry in self.rows["audit_log"]]
+
+    @cached_property
     def history(self) -> dict[tuple[str, str], list[str]]:
         """The statuses that a row has had, oldest first, by table and id, as the audit log tells them."""
         found: dict[tuple[str, str], list[str]] = defaultdict(list)
-        for entry in self.rows["audit_log"]:
-            new = json.loads(entry["new"])
+        for row, new in self.logged:
             if "status" in new:
-                found[entry["table_name"], entry["row_id"]].append(new["status"])
+                found[row].append(new["status"])
         return dict(found)
 
     @cached_property
     def called_off(self) -> set[str]:
         """Bookings that were to be cancelled at any time, whatever became of them since."""
         return {
-            entry["row_id"]
-            for entry in self.rows["audit_log"]
-            if entry["table_name"] == "bookings" and json.loads(entry["new"]).get("closing_as") == "cancelled"
+            row_id
+            for (table, row_id), new in self.logged
+            if table == "bookings" and new.get("closing_as") == "cancelled"
         }
 
     # --- Stripe's ----------------------------------------------------------------------------------------------------

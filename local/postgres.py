@@ -44,10 +44,11 @@ _PLACES = ("/tmp", "/var/tmp")  # noqa: S108 - mkdtemp makes directories there t
 _MEMORY = "/dev/shm"  # noqa: S108 - likewise
 _MEMORY_NEEDED_BYTES = 2 * 1024**3
 
+_SOCKET_PATH_BYTES = 107
+"""What a socket's address has room for (man 7 unix)."""
+
 _SETTINGS: dict[str, str] = {
     "listen_addresses": "127.0.0.1",
-    # TCP is what everything uses, and a socket's path may be at most 107 bytes long
-    "unix_socket_directories": "",
     "fsync": "on",
     "timezone": "UTC",
     "log_timezone": "UTC",
@@ -77,6 +78,10 @@ class Postgres:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._base.hostname}:{self._base.port})"  # the URL holds a password
+
+    def nearby(self, url: str) -> str:
+        """One of the server's URLs by the quickest way that there is to it."""
+        return url
 
     @property
     def own_database(self) -> str:
@@ -175,6 +180,16 @@ class PostgresServer(Postgres):
     ) -> None:
         self.stop()
 
+    def nearby(self, url: str) -> str:
+        """One of the server's URLs, past TCP if it has a socket."""
+        return f"{url}?host={quote(self._sockets, safe='')}" if self._sockets else url
+
+    @property
+    def _sockets(self) -> str:
+        """The directory of the socket: the cluster's own, if its path is not too long; empty for none."""
+        path = str(self.data / ".s.PGSQL.65535")
+        return str(self.data) if len(path.encode()) <= _SOCKET_PATH_BYTES else ""
+
     @property
     def data(self) -> Path:
         """The cluster's own directory (PGDATA)."""
@@ -243,7 +258,8 @@ class PostgresServer(Postgres):
         raise AssertionError  # the loop has returned or raised
 
     def _launch(self, port: int) -> int:
-        options = [argument for item in self._settings.items() for argument in ("-c", "=".join(item))]
+        settings = {**self._settings, "unix_socket_directories": self._sockets}
+        options = [argument for item in settings.items() for argument in ("-c", "=".join(item))]
         task = {
             "command": [str(self._bin / "postgres"), "-D", str(self.data), "-p", str(port), *options],
             "user": self._account.uid,

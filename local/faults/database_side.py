@@ -195,8 +195,8 @@ class SimulatedDatabase:
         row = self._watcher.execute("select %s = any(pg_blocking_pids(%s))", [holder_pid, pid]).fetchone()
         return row is not None and bool(row[0])
 
-    def answer(self, incoming: Incoming, hook: Callable[[Moment], None]) -> httpx.Response:
-        """One request by PostgREST's rules: what the client gets, or what `hook` raises."""
+    def answer(self, incoming: Incoming, hook: Callable[[Moment], None] | None) -> httpx.Response:
+        """One request by PostgREST's rules: what the client gets, or what `hook` raises around its commit."""
         try:
             answer = self._engine.answer(incoming, self._gateway.identify(incoming.headers), hook)
         except ApiError as error:

@@ -45,6 +45,10 @@ _AT_STRIPE = {
 """Faults that the stand-in makes itself: its kind, and whether the key keeps the answer."""
 
 
+_AT_COMMIT = frozenset({"slow_commit", *FAILURES})
+"""Faults that strike between a transaction's statement and its end."""
+
+
 class Wires:
     """All wires of this process; they lead to the simulation that runs now."""
 
@@ -197,7 +201,7 @@ class DatabaseWire(httpx.Client):
         fault = simulation.arrive(boundary_of(incoming))
         if fault == "no_connection":
             raise httpx.ConnectError("connection refused")
-        hook = _Transaction(simulation, invocation, fault)
+        hook = _Transaction(simulation, invocation, fault) if fault in _AT_COMMIT else None
         try:
             response = simulation.database.answer(incoming, hook)
         except Lost:

@@ -76,7 +76,8 @@ def databases(count: int, postgres: Postgres | None = None) -> Iterator[list[str
         first = postgres.create_database(names[0])
         apply_bootstrap(first)
         migrate(first)
-        yield [first, *(postgres.create_database(name, template=names[0]) for name in names[1:])]
+        others = [postgres.create_database(name, template=names[0]) for name in names[1:]]
+        yield [postgres.nearby(url) for url in (first, *others)]
     finally:
         for name in names:
             postgres.drop_database(name)

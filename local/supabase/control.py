@@ -143,8 +143,10 @@ class Control:
             case _:
                 time.sleep(int(value) / 1000)
 
-    def hook(self, path: str) -> Hook:
-        """Return what the engine is to call around its commit."""
+    def hook(self, path: str) -> Hook | None:
+        """Return what the engine is to call around its commit; None while nothing is to be disturbed."""
+        if not self._faults:
+            return None
 
         def at(moment: Moment) -> None:
             self.disturb(path, moment)

@@ -34,6 +34,7 @@ Locals = list[tuple[str, str]]
 
 _SERIALIZATION_FAILURE = "40001"
 _RETRY_SECONDS = 60.0  # PostgREST retries for ever; a hosted project's gateway gives up after a minute
+_ORDINARY_ISOLATION = "read committed"
 _ISOLATION_LEVELS = ("repeatable read", "serializable")
 _FORMS_AT_MOST = 1000
 # What a stale catalogue can be the reason of.
@@ -71,10 +72,6 @@ def _remember(known: dict[Hashable, _T], key: Hashable, value: _T) -> None:
     known[key] = value
 
 
-def _nothing(_moment: Moment) -> None:
-    return
-
-
 class Engine:
     """Answers requests to `/rest/v1`; safe to use from many threads at once."""
 
@@ -84,8 +81,8 @@ class Engine:
         self._catalogs = catalogs
         self._understood: _Understood | None = None
 
-    def answer(self, incoming: Incoming, caller: Caller, hook: Hook = _nothing) -> Answer:
-        """Answer a request; `hook` is called inside the transaction and after its commit.
+    def answer(self, incoming: Incoming, caller: Caller, hook: Hook | None = None) -> Answer:
+        """Answer a request; `hook`, if there is one, is called inside the transaction and after its commit.
 
         Raises `ApiError` for everything that PostgREST answers with an error, and what `hook` raises.
         """
@@ -174,8 +171,13 @@ class Engine:
         return values
 
     def _transaction(
-        self, plan: Plan, body: str, locals_: Locals, isolation: str, preferences: Preferences, hook: Hook
+        self, plan: Plan, body: str, locals_: Locals, isolation: str, preferences: Preferences, hook: Hook | None
     ) -> Result:
+        if hook is None and _may_commit_unseen(plan, isolation, preferences):
+            # What is sent in one message without a `begin` is one transaction, which the message's end commits.
+            with self._pool.connection() as connection:
+                row = connection.together([_telling(locals_), (plan.query.text, plan.query.params(body))])
+                return Result(*row)
         access = "read only" if plan.read_only else "read write"
         beginning = f"begin isolation level {isolation} {access}".encode()
         with self._pool.connection() as connection:
@@ -187,7 +189,8 @@ class Engine:
                 _check(result, plan, preferences)
                 if plan.count_estimate is not None:
                     result = _with_estimate(connection, plan, result, self._settings.max_rows)
-                hook("before_commit")
+                if hook is not None:
+                    hook("before_commit")
                 if preferences.transaction == "rollback":
                     connection.command(b"set constraints all immediate")
                     connection.command(b"rollback")
@@ -196,8 +199,20 @@ class Engine:
             except BaseException:
                 _abandon(connection)
                 raise
-        hook("after_commit")
+        if hook is not None:
+            hook("after_commit")
         return result
+
+
+def _may_commit_unseen(plan: Plan, isolation: str, preferences: Preferences) -> bool:
+    """Whether a transaction is an ordinary one, and nothing in its result keeps it from being committed."""
+    return (
+        isolation == _ORDINARY_ISOLATION
+        and not plan.read_only
+        and plan.count_estimate is None
+        and preferences.transaction != "rollback"
+        and not _may_be_refused(plan, preferences)
+    )
 
 
 @cache
@@ -223,7 +238,14 @@ def _abandon(connection: PipelinedConnection) -> None:
 
 def _isolation(function: Function | None, role: RoleSettings | None) -> str:
     wanted = (function.isolation if function is not None else None) or (role.isolation if role else None)
-    return wanted if wanted in _ISOLATION_LEVELS else "read committed"
+    return wanted if wanted in _ISOLATION_LEVELS else _ORDINARY_ISOLATION
+
+
+def _may_be_refused(plan: Plan, preferences: Preferences) -> bool:
+    """Whether there is anything that `_check` may raise."""
+    return plan.media.shape == "object" or (
+        plan.limits_affected and preferences.max_affected is not None and preferences.strict
+    )
 
 
 def _check(result: Result, plan: Plan, preferences: Preferences) -> None:

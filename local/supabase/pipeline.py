@@ -42,7 +42,10 @@ class PipelinedConnection(psycopg.Connection[Row]):
             raise error_from_result(result)
 
     def together(self, statements: Sequence[Statement]) -> Row:
-        """Run all of them, none after one that fails, and give the one row of the last. Raises `psycopg.Error`."""
+        """Run all of them, none after one that fails, and give the one row of the last. Raises `psycopg.Error`.
+
+        Outside of a transaction that was begun they are one by themselves, committed by then.
+        """
         if len(self._seen) > _KNOWN_AT_MOST:
             self.command(b"deallocate all")
             self._named.clear()
@@ -57,7 +60,11 @@ class PipelinedConnection(psycopg.Connection[Row]):
                 results.append(self._result())
                 if text is not None and results[-1].status == ExecStatus.COMMAND_OK:
                     self._named[text] = _name(text)
-            self._next()  # says that this was all
+            end = self._next()
+            while end is not None and end.status != ExecStatus.PIPELINE_SYNC:  # what only the commit could refuse
+                results.append(end)
+                self._next()
+                end = self._next()
             self.pgconn.exit_pipeline_mode()
         except BaseException:
             # The connection is gone, or somebody stopped us halfway: nobody knows what would still come.

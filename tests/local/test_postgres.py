@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,6 +81,25 @@ def test_listens_on_loopback_only() -> None:
     with PostgresServer.start() as server:
         addresses = {c.laddr.ip for c in _postmaster(server.home).net_connections() if c.status == psutil.CONN_LISTEN}
     assert addresses == {"127.0.0.1"}
+
+
+def test_a_nearby_client_comes_by_its_socket_and_with_its_password() -> None:
+    with PostgresServer.start() as server:
+        url = server.nearby(server.url())
+        with psycopg.connect(url) as connection:
+            assert connection.execute("select inet_server_addr()").fetchone() == (None,)
+        with pytest.raises(psycopg.OperationalError, match="password"):
+            psycopg.connect(re.sub(r":[^:@]+@", ":wrong@", url))
+
+
+def test_where_a_path_is_too_long_for_a_socket_there_is_none() -> None:
+    directory = Path(tempfile.mkdtemp(prefix="autobook-test-", dir="/tmp"))
+    directory.chmod(0o755)
+    with PostgresServer.start(data_dir=directory / ("long" * 25)) as server:
+        assert server.nearby(server.url()) == server.url()
+        with psycopg.connect(server.url()) as connection:
+            assert connection.execute("select inet_server_addr()::text").fetchone() == ("127.0.0.1/32",)
+    shutil.rmtree(directory)
 
 
 def test_kept_data_is_there_again_with_the_same_password(tmp_path: Path) -> None:

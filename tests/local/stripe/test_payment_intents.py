@@ -94,6 +94,15 @@ def test_a_hold_lapses(account: Account) -> None:
     assert account.event_types()[-2:] == ["charge.expired", "payment_intent.canceled"]
 
 
+def test_nobody_waits_for_the_end_of_a_hold_that_is_over(account: Account) -> None:
+    intent = hold(account)
+    assert account.world.schedule.seconds_to_next() == pytest.approx(4 * DAY + 18 * 3600, abs=2)
+
+    account.v1.payment_intents.capture(intent.id)
+
+    assert account.world.schedule.seconds_to_next() is None
+
+
 def test_a_succeeded_intent_cannot_be_cancelled(account: Account) -> None:
     customer = account.customer()
     intent = account.charge(customer, account.save_card(customer, "pm_card_visa"))

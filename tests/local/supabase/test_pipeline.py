@@ -83,3 +83,31 @@ def test_forgets_what_it_prepared_before_it_is_too_much(
             assert connection.together([(b"select %d" % number, ())]) == (number,)
     prepared = connection.together([(b"select count(*) from pg_prepared_statements", ())])
     assert prepared[0] <= 11
+
+
+def test_without_a_beginning_they_are_one_transaction(database_url: str, connection: PipelinedConnection) -> None:
+    """Settings hold until its end, a failure undoes all of it, and what is done can be seen by others at once."""
+    connection.command(b"create table kept (number int)")
+    insert = b"insert into kept values ($1::int) returning current_setting('autobook.now', true)"
+    told = (b"select set_config('autobook.now', $1, true)", [b"7"])
+    try:
+        for times in range(1, 4):
+            assert connection.together([told, (insert, [b"1"])]) == ("7",)
+            with pytest.raises(psycopg.errors.DivisionByZero):
+                connection.together([told, (insert, [b"2"]), (b"select 1 / $1::int", [b"0"])])
+            assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+            with psycopg.connect(database_url) as other:
+                assert other.execute("select number from kept").fetchall() == [(1,)] * times
+        assert connection.together([(b"select current_setting('autobook.now', true)", ())]) != ("7",)
+    finally:
+        connection.command(b"drop table kept")
+
+
+def test_what_only_the_commit_refuses_is_raised(connection: PipelinedConnection) -> None:
+    connection.command(b"create temporary table kept (number int unique deferrable initially deferred)")
+    insert = (b"insert into kept values (1) returning number", ())
+    assert connection.together([insert]) == (1,)
+    for _ in range(3):
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            connection.together([insert])
+    assert connection.together([(b"select count(*) from kept", ())]) == (1,)

@@ -144,7 +144,10 @@ def _work(
 
 
 def _seeds(order: Order, counter: "Synchronized[int]", ends_at: float | None) -> Iterator[int]:
+    parent = multiprocessing.parent_process()
     while ends_at is None or time.monotonic() < ends_at:
+        if parent is not None and not parent.is_alive():  # it was killed, and nobody reads what we play
+            return
         with counter.get_lock():
             number = counter.value
             counter.value += 1

@@ -70,7 +70,7 @@ class Card(_Row):
 
 
 class Notice(_Row):
-    """One notification to send: `number` is which try this is, and makes the lease ours."""
+    """One notification to send: `number` is the claim's, and makes the lease ours."""
 
     id: UUID
     number: int = Field(alias="try")

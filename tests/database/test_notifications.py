@@ -201,8 +201,7 @@ def test_a_permanent_refusal_is_dead_at_once_and_an_operator_can_revive_it(owed:
         "update public.notifications set status = 'pending', tries = 0, next_attempt_at = now() where status = 'dead'"
     )
     (claimed,) = owed.claim()
-    assert claimed["try"] == 1
-    assert owed.settle(notification_id, 1, "sent") == "sent"
+    assert owed.settle(notification_id, claimed["try"], "sent") == "sent"
 
 
 def test_a_released_message_is_due_again_and_has_not_been_tried(owed: Notifications) -> None:
@@ -210,8 +209,23 @@ def test_a_released_message_is_due_again_and_has_not_been_tried(owed: Notificati
     owed.claim()
     assert owed.settle(notification_id, 1, "released") == "released"
     assert owed.row(notification_id)["tries"] == 0
-    assert [claimed["try"] for claimed in owed.claim()] == [1]
+    assert [claimed["id"] for claimed in owed.claim()] == [str(notification_id)]
+    assert owed.row(notification_id)["tries"] == 1
     assert owed.incidents() == []
+
+
+def test_who_gives_back_twice_takes_nobody_elses_lease(owed: Notifications) -> None:
+    """Its first answer was lost, and somebody has claimed the message since: a third would mail it, too (seed 9815)."""
+    notification_id = owed.owe(owed.user())
+    (first,) = owed.claim()
+    assert owed.settle(notification_id, first["try"], "released") == "released"
+    (second,) = owed.claim()
+
+    assert owed.settle(notification_id, first["try"], "released") == "lease_lost"
+
+    assert owed.claim() == []
+    assert owed.settle(notification_id, second["try"], "sent") == "sent"
+    assert owed.row(notification_id)["tries"] == 1
 
 
 def test_a_provider_that_takes_nothing_costs_no_tries_and_is_reported_once_a_day(owed: Notifications) -> None:

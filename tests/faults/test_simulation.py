@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from local.faults.mutations import MUTATIONS
 from tests.conftest import Cluster
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 CHUNKS = 4
@@ -77,3 +79,24 @@ def test_a_planted_fault_is_found(cluster: Cluster, group: int) -> None:
 def test_at_least_ten_faults_are_planted() -> None:
     assert len(MUTATIONS) >= 10
     assert all(mutation.sql or mutation.python for mutation in MUTATIONS.values())
+
+
+def test_worlds_end_with_who_ordered_them(cluster: Cluster) -> None:
+    """They played on by themselves, and took both processors from whatever came next."""
+    ordering = subprocess.Popen(
+        [sys.executable, "-m", "local.faults", "--workers", "1", "--schedules", "100000"],
+        cwd=ROOT,
+        env=os.environ | {"DATABASE_URL": cluster.postgres.url()},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        children = psutil.Process(ordering.pid).children
+        workers = until(lambda: [each for each in children() if each.cpu_times().user > 2], seconds=60)
+    finally:
+        ordering.kill()
+        ordering.wait()
+
+    _, playing = psutil.wait_procs(workers, timeout=60)
+
+    assert playing == []

@@ -4,152 +4,40 @@ import base64
 import hashlib
 import hmac
 import json
-import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from functions.shared import auth, tokens
 from functions.shared.clock import Deadline
 from functions.shared.problems import Problem
 from functions.shared.web import Call, NoQuery
 from tests.functions.shared.conftest import SetEnvironment
-
-Json = dict[str, Any]
-USER = UUID("4ad9f6a6-33b0-4a70-8d8f-0c7c1a5b9a01")
-LEGACY_SECRET = "a-legacy-secret-of-at-least-thirty-two-bytes"
-EC_KEY = ec.generate_private_key(ec.SECP256R1())
-RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-STRANGERS_KEY = ec.generate_private_key(ec.SECP256R1())
-
-
-def ec_jwk(key: ec.EllipticCurvePrivateKey = EC_KEY, key_id: str = "ec") -> Json:
-    return ECAlgorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": key_id, "alg": "ES256", "use": "sig"}
-
-
-def rsa_jwk() -> Json:
-    return RSAAlgorithm.to_jwk(RSA_KEY.public_key(), as_dict=True) | {"kid": "rsa", "alg": "RS256", "use": "sig"}
-
-
-class KeyServer:
-    """A project's `/auth/v1`: it answers with its keys, or as it is told to, and counts."""
-
-    def __init__(self) -> None:
-        self.keys: list[Json] = [ec_jwk(), rsa_jwk()]
-        self.status = 200
-        self.body: bytes | None = None
-        self.paths: list[str] = []
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                server.paths.append(self.path)
-                body = json.dumps({"keys": server.keys}).encode() if server.body is None else server.body
-                self.send_response(server.status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name that it overrides
-                """Say nothing."""
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
-        self.issuer = f"{self.url}/auth/v1"
-
-    def close(self) -> None:
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
-
-    def let_time_pass(self, seconds: float) -> None:
-        """Make the last fetch that much longer ago, instead of waiting."""
-        key_set = tokens._key_set(self.issuer)
-        key_set._tried_at -= seconds
-        key_set._fetched_at -= seconds
-
-
-@pytest.fixture
-def server(environment: SetEnvironment) -> Iterator[KeyServer]:
-    """A project with asymmetric keys only, whose settings the functions read."""
-    running = KeyServer()
-    environment(
-        SUPABASE_URL=running.url,
-        SUPABASE_PUBLISHABLE_KEY="sb_publishable_x",
-        SUPABASE_JWT_ISSUER=None,
-        SUPABASE_JWT_SECRET=None,
-    )
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def legacy(server: KeyServer, environment: SetEnvironment) -> KeyServer:
-    """A project that still takes tokens signed with the legacy secret."""
-    environment(SUPABASE_JWT_SECRET=LEGACY_SECRET)
-    return server
-
-
-def claims(server: KeyServer, **changes: Any) -> Json:
-    """What Supabase puts into a token, with changes; None takes a claim away."""
-    now = int(time.time())
-    usual = {
-        "iss": server.issuer,
-        "aud": "authenticated",
-        "sub": str(USER),
-        "exp": now + 3600,
-        "iat": now,
-        "role": "authenticated",
-        "email": "ann@example.com",
-        "aal": "aal1",
-        "session_id": str(uuid4()),
-        "is_anonymous": False,
-    }
-    return {name: value for name, value in (usual | changes).items() if value is not None}
-
-
-def es256(payload: Json, key: ec.EllipticCurvePrivateKey = EC_KEY, key_id: str | None = "ec") -> str:
-    return jwt.encode(payload, key, "ES256", {"kid": key_id} if key_id else None)
-
-
-def rs256(payload: Json, key_id: str = "rsa") -> str:
-    return jwt.encode(payload, RSA_KEY, "RS256", {"kid": key_id})
-
-
-def part(value: Json | bytes) -> bytes:
-    return base64.urlsafe_b64encode(value if isinstance(value, bytes) else json.dumps(value).encode()).rstrip(b"=")
-
-
-def hs256(payload: Json, secret: bytes, header: Json | None = None) -> str:
-    """By hand, because PyJWT refuses to sign with what is a public key."""
-    signing_input = part(header or {"alg": "HS256", "typ": "JWT"}) + b"." + part(payload)
-    digest = {"HS384": "sha384", "HS512": "sha512"}.get((header or {}).get("alg", ""), "sha256")
-    return (signing_input + b"." + part(hmac.digest(secret, signing_input, digest))).decode()
-
-
-def refused(token: str, code: str = "invalid_token") -> Problem:
-    with pytest.raises(Problem) as raised:
-        tokens.verify(token)
-    assert raised.value.code == code
-    if raised.value.kind.status == 401:
-        assert raised.value.headers == {"WWW-Authenticate": "Bearer"}
-    # A short one may be part of a word.
-    assert len(token) < 8 or token not in f"{raised.value!r} {raised.value.document()}"
-    return raised.value
-
+from tests.functions.shared.key_server import (
+    EC_KEY,
+    LEGACY_SECRET,
+    RSA_KEY,
+    STRANGERS_KEY,
+    USER,
+    Json,
+    KeyServer,
+    claims,
+    ec_jwk,
+    es256,
+    hs256,
+    nested,
+    part,
+    refused,
+    rs256,
+    rsa_jwk,
+)
 
 # --- what is believed -----------------------------------------------------------------------------------------------
 
@@ -317,10 +205,6 @@ def test_a_token_brings_no_key_of_its_own(server: KeyServer) -> None:
         own.close()
 
 
-def nested(depth: int) -> bytes:
-    return b"[" * depth + b"]" * depth
-
-
 GARBAGE = {
     "empty": "",
     "dots": "..",
@@ -395,112 +279,6 @@ def test_an_oversized_token_is_refused_though_it_is_signed(server: KeyServer) ->
     assert tokens.verify(token).user_id == USER
     with pytest.raises(Problem, match="invalid_token"):
         auth.user(call(authorization=f"Bearer {token}"))
-
-
-# --- the cached key set ---------------------------------------------------------------------------------------------
-
-
-def test_keys_are_fetched_once(server: KeyServer) -> None:
-    for _ in range(20):
-        tokens.verify(es256(claims(server)))
-        tokens.verify(rs256(claims(server)))
-    assert len(server.paths) == 1
-
-
-def test_threads_that_begin_together_fetch_once(server: KeyServer) -> None:
-    token = es256(claims(server))
-    with ThreadPoolExecutor(16) as pool:
-        assert {claim.user_id for claim in pool.map(tokens.verify, [token] * 32)} == {USER}
-    assert len(server.paths) == 1
-
-
-def test_unknown_key_ids_make_us_ask_at_most_once_in_half_a_minute(server: KeyServer) -> None:
-    tokens.verify(es256(claims(server)))
-    for number in range(50):
-        refused(es256(claims(server), STRANGERS_KEY, f"unknown-{number}"))
-    assert len(server.paths) == 1
-    server.let_time_pass(tokens.REFETCH_PAUSE_SECONDS + 1)
-    for number in range(50):
-        refused(es256(claims(server), STRANGERS_KEY, f"unknown-{number}"))
-    assert len(server.paths) == 2
-    assert tokens.verify(es256(claims(server))).user_id == USER
-
-
-def test_a_new_key_is_found_and_a_withdrawn_one_forgotten(server: KeyServer) -> None:
-    tokens.verify(es256(claims(server)))
-    server.keys = [ec_jwk(STRANGERS_KEY, "new")]
-    server.let_time_pass(tokens.REFETCH_PAUSE_SECONDS + 1)
-    assert tokens.verify(es256(claims(server), STRANGERS_KEY, "new")).user_id == USER
-    refused(es256(claims(server)))
-
-
-def test_a_withdrawn_key_is_forgotten_in_ten_minutes_without_being_asked(server: KeyServer) -> None:
-    tokens.verify(es256(claims(server)))
-    server.keys = [rsa_jwk()]
-    server.let_time_pass(tokens.KEYS_LIVE_SECONDS + 1)
-    refused(es256(claims(server)))
-    assert len(server.paths) == 2
-
-
-def test_keys_that_we_have_outlive_a_key_server_that_is_away(server: KeyServer) -> None:
-    tokens.verify(es256(claims(server)))
-    server.status = 503
-    server.let_time_pass(tokens.KEYS_LIVE_SECONDS + 1)
-    assert tokens.verify(es256(claims(server))).user_id == USER
-    assert len(server.paths) == 2
-
-
-@pytest.mark.parametrize(
-    ("status", "body"),
-    [
-        (500, None),
-        (404, None),
-        (302, None),
-        (200, b""),
-        (200, b"<html>"),
-        (200, b"[]"),
-        (200, b"null"),
-        (200, b'"keys"'),
-        (200, b"{}"),
-        (200, b'{"keys": null}'),
-        (200, b'{"keys": [1]}'),
-        (200, b'{"keys": {"kid": "ec"}}'),
-        (200, b'{"keys": [{"kty": "EC", "kid": "ec"}]}'),
-        (200, b"\xff"),
-        (200, nested(5000)),
-    ],
-    ids=lambda value: None if value is None else str(value)[:30],
-)
-def test_without_keys_nobody_is_judged_and_the_keys_are_asked_for_again(
-    server: KeyServer, status: int, body: bytes | None
-) -> None:
-    """A user with a good token is told to come back, not to sign in."""
-    server.status, server.body = status, body
-    token = es256(claims(server))
-    refused(token, "database_unavailable")
-    refused(token, "database_unavailable")
-    assert len(server.paths) == 1
-    server.status, server.body = 200, None
-    server.let_time_pass(tokens.REFETCH_PAUSE_SECONDS + 1)
-    assert tokens.verify(token).user_id == USER
-
-
-def test_a_project_that_publishes_no_key_signs_with_none(server: KeyServer) -> None:
-    """One that still signs with the legacy secret: a token with a key id is forged, and coming back does not help."""
-    keys, server.keys = server.keys, []
-    token = es256(claims(server))
-    refused(token)
-    refused(token)
-    assert len(server.paths) == 1
-    server.keys = keys
-    server.let_time_pass(tokens.REFETCH_PAUSE_SECONDS + 1)
-    assert tokens.verify(token).user_id == USER
-
-
-def test_a_key_server_that_is_not_there_is_an_outage(server: KeyServer, environment: SetEnvironment) -> None:
-    token = es256(claims(server, iss="http://127.0.0.1:9/auth/v1"))
-    environment(SUPABASE_URL="http://127.0.0.1:9")
-    refused(token, "database_unavailable")
 
 
 def test_the_signature_is_checked_by_hand_too() -> None:

@@ -127,10 +127,7 @@ def _given_back(view: View, booking: Row, intent_id: str, captured: int) -> Iter
     # Of a charge that is disputed Stripe refunds nothing: the bank has taken the money back already.
     disputed = any(row["payment_intent"] == intent_id for row in view.stripe("disputes"))
     # Whoever gives a part back in Stripe's dashboard while our refund of the whole is on its way gets ours refused.
-    by_hand = any(
-        not row["metadata"].get("refund_id") and row["destination_details"]["card"]["type"] != "reversal"
-        for row in refunds
-    )
+    by_hand = any(not row["metadata"].get("refund_id") for row in refunds)
     # What the bank sent back or Stripe refused is a person's to mend: the incident says so.
     incident = any(
         row["kind"] == "refund_failed" and row["booking_id"] == booking["id"] for row in view.rows["incidents"]

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # How long requests under way may hold up the end.
 _SHUTDOWN_SECONDS = 2
+# A machine that is busy with other tests may not let the thread run for a while.
+_END_SECONDS = 60
 # Clients keep connections; one that the server closes after a few idle seconds fails their next request.
 _KEEP_ALIVE_SECONDS = 300
 
@@ -86,5 +88,8 @@ def running(settings: Settings, clock: Clock | None = None) -> Iterator[tuple[st
         yield url_of(listener), world
     finally:
         server.should_exit = True
-        thread.join(timeout=10)
+        thread.join(timeout=_END_SECONDS)
+        if thread.is_alive():  # closing its socket now would only break it at another place
+            msg = f"the Stripe stand-in did not end within {_END_SECONDS} seconds"
+            raise RuntimeError(msg)
         listener.close()

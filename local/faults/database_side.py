@@ -201,13 +201,20 @@ class SimulatedDatabase:
             answer = self._engine.answer(incoming, self._gateway.identify(incoming.headers), hook)
         except ApiError as error:
             return httpx.Response(error.status, content=error.body(), headers=error.response_headers())
-        return httpx.Response(answer.status, content=answer.body, headers=_headers(tuple(answer.headers.items())))
+        return _Arrived(answer.status, tuple(answer.headers.items()), answer.body)
+
+
+class _Arrived(httpx.Response):
+    """A response that is read, without httpx's way there, which takes a third of what the whole request does."""
+
+    def __init__(self, status: int, headers: tuple[tuple[str, str], ...], body: bytes) -> None:
+        self.__dict__.update(_read_response(status, headers).__dict__)
+        self._content = body
 
 
 @lru_cache(maxsize=256)
-def _headers(given: tuple[tuple[str, str], ...]) -> httpx.Headers:
-    """As httpx keeps them, which copies them quicker than it makes them."""
-    return httpx.Headers(given)
+def _read_response(status: int, headers: tuple[tuple[str, str], ...]) -> httpx.Response:
+    return httpx.Response(status, headers=headers)
 
 
 def boundary_of(incoming: Incoming) -> str:

@@ -45,6 +45,8 @@ class Invocation:
     result: Any = None
     error: BaseException | None = None
     backend_pid: int = 0
+    fault_on_the_way: str | None = None
+    """What befalls the call to AWS that is about to be sent."""
     go: "threading.Lock" = field(default_factory=_taken)
     """Released once for each turn, by whoever hands over the baton."""
 

@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -65,7 +65,8 @@ class Wires:
     def connect_aws(self) -> None:
         """Let every boto3 client of this process that is made from now on lead into the simulation."""
         session = botocore.session.Session()
-        session.register("before-send", self._aws)  # type: ignore[arg-type]  # it may answer, the stubs say it may not
+        session.register("before-call", self._aws_call)  # type: ignore[arg-type]  # they may answer, the stubs say no
+        session.register("before-send", self._aws_send)  # type: ignore[arg-type]
         boto3.setup_default_session(botocore_session=session)
         # It waits before it repeats what failed: by the wall's clock, and for how long is chance that no seed decides.
         botocore.endpoint.time = SimpleNamespace(sleep=self._wait_to_repeat)  # type: ignore[attr-defined]  # no stub has it
@@ -73,21 +74,39 @@ class Wires:
     def _wait_to_repeat(self, _seconds: float) -> None:
         self.simulation.pass_time(1.0)
 
-    def _aws(self, request: AWSPreparedRequest, event_name: str = "", **_: Any) -> AWSResponse:
+    def _aws_call(self, params: dict[str, Any], event_name: str = "", **_: Any) -> tuple[AWSResponse, Any] | None:
+        """A call that nothing befalls is answered here: signing, sending and reading it have no say in what follows."""
+        boundary, carry_out = self._operation(event_name)
+        fault = self.simulation.arrive(boundary)
+        if fault is not None:
+            current().fault_on_the_way = fault
+            return None
+        answer = carry_out(json.loads(params["body"]), None)[1]
+        return AWSResponse(params["url"], 200, {}, _Raw()), answer  # type: ignore[arg-type]  # as moto's
+
+    def _aws_send(self, request: AWSPreparedRequest, event_name: str = "", **_: Any) -> AWSResponse:
         assert isinstance(request.body, str | bytes)
-        body = json.loads(request.body)
-        if event_name == "before-send.sqs.SendMessageBatch":
-            status, answer = self._send_messages(body)
-        elif event_name == "before-send.sesv2.SendEmail":
-            status, answer = self._send_mail(body)
-        else:
-            raise AssertionError(f"the simulation knows no {event_name}")
+        boundary, carry_out = self._operation(event_name)
+        invocation = current()
+        fault, invocation.fault_on_the_way = invocation.fault_on_the_way, None
+        if fault is None:  # botocore tries again
+            fault = self.simulation.arrive(boundary)
+        status, answer = carry_out(json.loads(request.body), fault)
         headers = {"content-type": "application/json", "x-amzn-requestid": "simulated"}
         return AWSResponse(request.url, status, headers, _Raw(json.dumps(answer).encode()))  # type: ignore[arg-type]  # as moto's
 
-    def _send_messages(self, body: Any) -> tuple[int, Any]:
+    def _operation(self, event_name: str) -> tuple[str, Callable[[Any, str | None], tuple[int, Any]]]:
+        """The boundary of a call, and what does it."""
+        match event_name.split(".")[1:]:
+            case ["sqs", "SendMessageBatch"]:
+                return "sqs SendMessageBatch", self._send_messages
+            case ["sesv2", "SendEmail"]:
+                return "ses SendEmail", self._send_mail
+            case _:
+                raise AssertionError(f"the simulation knows no {event_name}")
+
+    def _send_messages(self, body: Any, fault: str | None) -> tuple[int, Any]:
         simulation = self.simulation
-        fault = simulation.arrive("sqs SendMessageBatch")
         if fault == "unreachable":
             raise EndpointConnectionError(endpoint_url="https://sqs")
         if fault == "throttled":
@@ -113,9 +132,8 @@ class Wires:
             "Failed": [{"Id": entry["Id"], "SenderFault": False, "Code": "InternalError"} for entry in refused],
         }
 
-    def _send_mail(self, body: Any) -> tuple[int, Any]:
+    def _send_mail(self, body: Any, fault: str | None) -> tuple[int, Any]:
         simulation = self.simulation
-        fault = simulation.arrive("ses SendEmail")
         if fault == "unreachable":
             raise EndpointConnectionError(endpoint_url="https://email")
         if fault == "timeout_before":

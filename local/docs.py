@@ -2,6 +2,7 @@
 
 python -m local.docs declines            writes docs/declines.md
 python -m local.docs declines --check    changes nothing; exit status 1 if the page is out of date
+python -m local.docs sql-functions       writes docs/sql-functions.md, likewise
 """
 
 import argparse
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from functions.shared import decline_table, declines
 from functions.shared.decline_error_codes import ERROR_CODES, OUR_BUG_CODES
 from functions.shared.decline_table import ACTIONS, HOUR_SECONDS, NEUTRAL_SENTENCE, DeclineCategory, Rule
+from local.sql_functions import sql_functions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -114,6 +116,28 @@ def _sections() -> "Iterable[tuple[str, tuple[str, ...], Mapping[str, Rule]]]":
     yield "`code`", (f"{stripe}/error-codes",), ERROR_CODES
 
 
+_SQL_HEAD: Final = """# SQL functions
+
+<!-- Made by `python -m local.docs sql-functions` from sql/. Edit that. -->
+
+Every function of the database, and the line at which its newest wording begins: a file that was applied stays as it
+is, and a later one words a function anew. `public` is what the Lambdas, users and operators call
+([policies/](../policies/) says who which); `internal` is called by those and by triggers alone.
+"""
+
+
+def render_sql_functions() -> str:
+    """The text of docs/sql-functions.md, ending with a newline."""
+    parts = [_SQL_HEAD]
+    for schema in ("public", "internal"):
+        parts.append(f"\n## {schema}\n\n| function | newest wording | what it does |\n|---|---|---|\n")
+        for each in sql_functions():
+            if each.name.startswith(f"{schema}."):
+                place = f"[{each.path.stem.partition('_')[0]}, line {each.line}](../{each.path}#L{each.line})"
+                parts.append(f"| `{each.name}` | {place} | {' '.join(each.comment.split())} |\n")
+    return "".join(parts)
+
+
 def _table(rules: "Mapping[str, Rule]") -> str:
     lines = ["| code | category | flags | the cardholder reads |", "|---|---|---|---|"]
     for code, rule in rules.items():
@@ -134,7 +158,7 @@ def _sentence(rule: Rule) -> str:
     return NEUTRAL_SENTENCE if rule.fraud else f"{rule.reason} {rule.action or ACTIONS[rule.category]}"
 
 
-PAGES: Final[dict[str, "Callable[[], str]"]] = {"declines": render_declines}
+PAGES: Final[dict[str, "Callable[[], str]"]] = {"declines": render_declines, "sql-functions": render_sql_functions}
 
 
 def main(arguments: list[str] | None = None, *, docs: Path = DOCS) -> int:

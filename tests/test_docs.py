@@ -48,7 +48,9 @@ def in_backticks(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors that GitHub makes of a page's headings."""
+    """The anchors that GitHub makes of a page's headings, or of the lines of what is no page."""
+    if page.suffix != ".md":
+        return {f"L{number}" for number, _ in enumerate(page.read_text("utf-8").splitlines(), 1)}
     headings = re.findall(r"^#+ (.+)$", _FENCE.sub("", page.read_text("utf-8")), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -67,7 +69,7 @@ def links_resolve(root: Path) -> list[str]:
             if not found.exists():
                 breaches.append(f"{page.relative_to(root)} links to {target}, which is not there")
             elif anchor and anchor not in anchors(found):
-                breaches.append(f"{page.relative_to(root)} links to {target}, which has no such heading")
+                breaches.append(f"{page.relative_to(root)} links to {target}, which has no such place")
     return breaches
 
 
@@ -136,6 +138,7 @@ RULES: dict[Rule, dict[str, str]] = {
         "docs/a.md": "[gone](b.md)",
         "docs/b1.md": "[no heading](../README.md#nowhere)",
         "README.md": "# Here\n[itself](#there)",
+        "docs/b2.md": "[no line](../sql/0001_a.sql#L2)",
     },
     paths_exist: {"docs/a.md": "`sql/0009_gone.sql`", "README.md": "`functions/*/gone.py`", "docs/b.md": "`gone.toml`"},
     make_targets_exist: {
@@ -151,7 +154,8 @@ RULES: dict[Rule, dict[str, str]] = {
 SOUND = {
     "README.md": "# Here we are\n[a](docs/sound.md#two-words) [b](docs/) [c](https://x.test/#y) `make demo` `a @> b`\n"
     "```bash\nmake -s demo\npython -m local.demo\n[no](link.md)\n```\nThere is no `serverless.yml`.",
-    "docs/sound.md": "## Two words\n`sql/0001_a.sql` `internal.there(uuid)` `functions.a.handler.handler`, make it",
+    "docs/sound.md": "## Two words\n[d](../sql/0001_a.sql#L1) `sql/0001_a.sql` `internal.there(uuid)` "
+    "`functions.a.handler.handler`, make it",
     "Makefile": "demo: setup ## Play\n\t@true\n",
     "sql/0001_a.sql": "create function internal.there(uuid) returns void",
     "functions/a/handler.py": "handler = 1\n",

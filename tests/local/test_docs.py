@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from functions.shared.declines import DeclineCategory
 from local import docs
+from local.migrate import ROOT
+from local.sql_functions import sql_functions
 
 
 @pytest.mark.parametrize("page", sorted(docs.PAGES))
@@ -36,3 +39,25 @@ def test_a_row_is_one_line_of_four_cells() -> None:
     rows = [line for line in docs.render_declines().splitlines() if line.startswith("| `")]
     assert len(rows) > 150
     assert {line.count("|") for line in rows} <= {4, 5}
+
+
+def test_every_function_of_the_database_is_listed_with_what_it_says_of_itself(db: psycopg.Connection) -> None:
+    rows = db.execute(
+        "select format('%s.%s', n.nspname, p.proname), coalesce(obj_description(p.oid, 'pg_proc'), '') "
+        "from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace where n.nspname in ('public', 'internal')"
+    ).fetchall()
+
+    assert len(rows) > 100
+    assert sorted((each.name, each.comment) for each in sql_functions()) == sorted(rows)
+
+
+def test_the_newest_wording_is_the_one_that_the_database_has(db: psycopg.Connection) -> None:
+    bodies = db.execute(
+        "select format('%s.%s', n.nspname, p.proname), p.prosrc "
+        "from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace where n.nspname in ('public', 'internal')"
+    ).fetchall()
+    places = {each.name: each for each in sql_functions()}
+    for name, body in bodies:
+        lines = (ROOT / places[name].path).read_text("utf-8").splitlines()
+        begun = "\n".join(lines[places[name].line - 1 :])
+        assert begun.partition("$$")[2].partition("$$")[0] == body, name

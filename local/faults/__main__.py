@@ -4,6 +4,7 @@
     python -m local.faults --schedules 300          so many
     python -m local.faults --minutes 5              as many as fit
     python -m local.faults --seed 42                this one, with its story
+    python -m local.faults --sql-times --schedules 60       where the database's time goes meanwhile
 
 Ends with 1 when a rule was broken: then the seed is told, and the shortest schedule that still breaks it, as a story.
 """
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from local.faults import report
+from local.faults import report, sql_times
 from local.faults.workers import Order, Total, databases, play_all
 
 FEWEST_FOR_ALL_CELLS = 10_000
@@ -45,6 +46,7 @@ def main() -> int:
     parser.add_argument("--mutation", action="append", help="play over functions or SQL with this planted fault")
     parser.add_argument("--search", action="store_true", help="search for each --mutation (all unless named) by itself")
     parser.add_argument("--from-zero", action="store_true", help="search from seed 0 on, not where it was found before")
+    parser.add_argument("--sql-times", action="store_true", help="play on one worker and show what SQL functions take")
     parser.add_argument("--json", action="store_true", help="nothing but the sum, as JSON; stops at the first breach")
     given = parser.parse_args()
     # A file has no width, and eighty columns would cut the matrix's names.
@@ -52,6 +54,14 @@ def main() -> int:
     if given.search:
         with databases(1) as (url,):
             return report.search(url, given.mutation, most=given.schedules, from_zero=given.from_zero)
+    if given.sql_times:
+        with databases(1) as (url,):
+            times = sql_times.measure(url, first=given.first, schedules=given.schedules)
+            if given.json:
+                print(json.dumps(sql_times.as_plain(times)))
+            else:
+                sql_times.show(console, url, times, given.schedules)
+            return 0
     mutation = given.mutation[0] if given.mutation else None
     if given.seed is not None:
         with databases(1) as (url,):

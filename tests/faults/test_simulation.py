@@ -28,7 +28,7 @@ MOST_SCHEDULES = 300
 GROUPS = 4
 
 
-def run(cluster: Cluster, *arguments: str) -> tuple[int, dict[str, Any]]:
+def run(cluster: Cluster, *arguments: str) -> tuple[int, Any]:
     """Exit status, and the sum that a run gives as JSON."""
     done = subprocess.run(
         [sys.executable, "-m", "local.faults", "--json", "--workers", "1", *arguments],
@@ -40,8 +40,7 @@ def run(cluster: Cluster, *arguments: str) -> tuple[int, dict[str, Any]]:
         check=False,
     )
     assert done.stdout, done.stderr
-    report: dict[str, Any] = json.loads(done.stdout)
-    return done.returncode, report
+    return done.returncode, json.loads(done.stdout)
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
@@ -62,6 +61,17 @@ def test_the_same_seed_is_the_same_story_to_the_letter(cluster: Cluster) -> None
 
     assert len(stories[0]) > 100
     assert stories[0] == stories[1]
+
+
+def test_it_is_told_where_the_databases_time_goes(cluster: Cluster) -> None:
+    status, report = run(cluster, "--sql-times", "--first", "3", "--schedules", "2")
+
+    times = {each["name"]: each for each in report}
+    assert status == 0
+    assert [each["self_ms"] for each in report] == sorted((each["self_ms"] for each in report), reverse=True)
+    assert times["public.begin_charge"]["calls"] >= 1
+    assert times["internal.audit"]["calls"] > times["public.begin_charge"]["calls"]
+    assert times["public.begin_charge"]["total_ms"] > times["public.begin_charge"]["self_ms"] > 0
 
 
 @pytest.mark.parametrize("group", range(GROUPS))

@@ -243,19 +243,26 @@ def _isolation(function: Function | None, role: RoleSettings | None) -> str:
     return wanted if wanted in _ISOLATION_LEVELS else _ORDINARY_ISOLATION
 
 
+def _wants_one_row(plan: Plan) -> bool:
+    return plan.media.shape == "object"
+
+
+def _most_affected(plan: Plan, preferences: Preferences) -> int | None:
+    """How many rows a statement may affect; None: any number."""
+    return preferences.max_affected if plan.limits_affected and preferences.strict else None
+
+
 def _may_be_refused(plan: Plan, preferences: Preferences) -> bool:
     """Whether there is anything that `_check` may raise."""
-    return plan.media.shape == "object" or (
-        plan.limits_affected and preferences.max_affected is not None and preferences.strict
-    )
+    return _wants_one_row(plan) or _most_affected(plan, preferences) is not None
 
 
 def _check(result: Result, plan: Plan, preferences: Preferences) -> None:
     """Raise what makes PostgREST roll back although SQL had no complaint."""
-    if plan.media.shape == "object" and result.rows != 1:
+    if _wants_one_row(plan) and result.rows != 1:
         raise not_singular(result.rows)
-    limit = preferences.max_affected
-    if plan.limits_affected and limit is not None and preferences.strict and result.rows > limit:
+    limit = _most_affected(plan, preferences)
+    if limit is not None and result.rows > limit:
         raise ApiError(
             400,
             "PGRST124",

@@ -131,6 +131,15 @@ def make_api_key(kind: str) -> str:
     return f"sb_{kind}_{secrets.token_urlsafe(24)}"
 
 
+@dataclass(slots=True)
+class _Signed:
+    """What a rightly signed token claims, and when nothing else is wrong with it: never, until that is looked at."""
+
+    claims: Claims
+    good_from: float = inf
+    good_until: float = -inf
+
+
 class TokenVerifier:
     """Verifies bearer tokens as PostgREST does; a token's signature is checked once and remembered."""
 
@@ -138,27 +147,23 @@ class TokenVerifier:
         self._secret = jwt_secret
         self._audience = audience
         self._signing_key = signing_key
-        self._signed: dict[str, Claims] = {}
-        self._good: dict[str, tuple[float, float, Claims]] = {}
-        """Tokens with nothing wrong about them but perhaps the time: from when and until when they are good."""
+        self._signed: dict[str, _Signed] = {}
 
     def verify(self, token: str) -> Claims:
         """Return the token's claims. Raises `ApiError` (401; PGRST301 form and signature, PGRST303 claims)."""
-        begins_at, ends_at, claims = self._good.get(token, (inf, -inf, {}))
-        if begins_at <= int(time()) <= ends_at:
-            return claims
         known = self._signed.get(token)
         if known is None:
-            known = self._check_signature(token)
+            known = _Signed(self._check_signature(token))
             if len(self._signed) >= _CACHE_SIZE:
                 self._signed.clear()
-                self._good.clear()
             self._signed[token] = known
-        self._check_claims(known)
-        begins_at = max(_seconds(known, name) if name in known else -inf for name in ("nbf", "iat")) - _SKEW_SECONDS
-        ends_at = (_seconds(known, "exp") if "exp" in known else inf) + _SKEW_SECONDS
-        self._good[token] = (begins_at, ends_at, known)
-        return known
+        claims = known.claims
+        if not known.good_from <= int(time()) <= known.good_until:
+            self._check_claims(claims)
+            begun = max(_seconds(claims, name) if name in claims else -inf for name in ("nbf", "iat"))
+            known.good_from = begun - _SKEW_SECONDS
+            known.good_until = (_seconds(claims, "exp") if "exp" in claims else inf) + _SKEW_SECONDS
+        return claims
 
     def _check_signature(self, token: str) -> Claims:
         if not token:

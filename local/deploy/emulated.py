@@ -69,7 +69,7 @@ def emulated(options: StackOptions | None = None) -> Iterator[EmulatedService]:
         secrets.put(vault, STAGE, secrets.from_environment(held))
         aws.client("sesv2").create_email_identity(EmailIdentity="example.com")
         aws.client("sesv2").create_configuration_set(ConfigurationSetName="autobook")
-        with timed("deploy"), service.deploying():
+        with timed("deploy"):
             service.osls("deploy", "--stage", STAGE, environment=environment | aws.environment())
         deployed = service.outputs(aws.client("cloudformation"), STAGE)
         with timed("become active"):

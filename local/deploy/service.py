@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -77,21 +76,20 @@ def get_ready() -> None:
         shutil.copyfile(ROOT / "package-lock.json", ROOT / "node_modules" / ".autobook-lock")
 
 
-def deploying() -> AbstractContextManager[None]:
-    """Wait for others who deploy from this checkout: osls packages for all of them in one `.serverless`."""
-    return alone(ROOT / ".local" / "deploy.lock")
-
-
 def osls(*arguments: str, environment: Mapping[str, str], output: Path | None = None) -> str:
-    """Run osls in the checkout; gives what it printed. Raises DeployError."""
+    """Run osls in the checkout; gives what it printed. Raises DeployError.
+
+    Waits for others who run it there: wherever the packages go, osls makes them in one `.serverless` and moves them.
+    """
     get_ready()
     command = [str(ROOT / "node_modules" / ".bin" / "osls"), *arguments]
     if output is not None:
         command += ["--package", str(output)]
     given = {**os.environ, **environment, "SLS_TELEMETRY_DISABLED": "1", "SLS_NOTIFICATIONS_MODE": "off"}
-    done = subprocess.run(
-        command, cwd=ROOT, env=given, capture_output=True, text=True, check=False, timeout=_TIMEOUT_SECONDS
-    )
+    with alone(ROOT / ".local" / "deploy.lock"):
+        done = subprocess.run(
+            command, cwd=ROOT, env=given, capture_output=True, text=True, check=False, timeout=_TIMEOUT_SECONDS
+        )
     if done.returncode != 0:
         raise DeployError(f"osls {arguments[0]} failed:\n{done.stdout.strip()}\n{done.stderr.strip()}")
     return done.stdout + done.stderr

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,16 @@ def test_stages_differ_as_said(osls: None, tmp_path: Path) -> None:
     assert mapping["ScalingConfig"]["MaximumConcurrency"] == 5
     names = {each["FunctionName"] for each in of_type(dev, "AWS::Lambda::Function").values()}
     assert "autobook-dev-webhook" in names
+
+
+def test_packaged_twice_at_once_each_gets_its_own(osls: None, tmp_path: Path) -> None:
+    """osls packages in one folder of the checkout and moves that: two workers, or two terminals, took each other's."""
+    stages = ["dev", "staging", "prod"]
+    with ThreadPoolExecutor(len(stages)) as threads:
+        templates = list(threads.map(lambda stage: made(stage, tmp_path / stage), stages))
+    for stage, template in zip(stages, templates, strict=True):
+        names = {each["FunctionName"] for each in of_type(template, "AWS::Lambda::Function").values()}
+        assert f"autobook-{stage}-webhook" in names
 
 
 def test_cfn_lint_has_nothing_to_say(template_file: Path) -> None:

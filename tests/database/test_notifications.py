@@ -214,6 +214,20 @@ def test_a_released_message_is_due_again_and_has_not_been_tried(owed: Notificati
     assert owed.incidents() == []
 
 
+def test_given_back_twice_it_counts_once(owed: Notifications) -> None:
+    """Nobody has claimed it between the two, and the second took away a try that had failed."""
+    notification_id = owed.owe(owed.user())
+    (first,) = owed.claim()
+    assert owed.settle(notification_id, first["try"], "retry") == "retry"
+    owed.db.execute("update public.notifications set next_attempt_at = now() where id = %s", [notification_id])
+    (second,) = owed.claim()
+
+    assert owed.settle(notification_id, second["try"], "released") == "released"
+    assert owed.settle(notification_id, second["try"], "released") == "lease_lost"
+
+    assert owed.row(notification_id)["tries"] == 1
+
+
 def test_who_gives_back_twice_takes_nobody_elses_lease(owed: Notifications) -> None:
     """Its first answer was lost, and somebody has claimed the message since: a third would mail it, too (seed 9815)."""
     notification_id = owed.owe(owed.user())

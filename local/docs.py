@@ -128,10 +128,10 @@ is, and a later one words a function anew. `public` is what the Lambdas, users a
 
 def render_sql_functions() -> str:
     """The text of docs/sql-functions.md, ending with a newline."""
-    parts = [_SQL_HEAD]
+    functions, parts = sql_functions(), [_SQL_HEAD]
     for schema in ("public", "internal"):
         parts.append(f"\n## {schema}\n\n| function | newest wording | what it does |\n|---|---|---|\n")
-        for each in sql_functions():
+        for each in functions:
             if each.name.startswith(f"{schema}."):
                 place = f"[{each.path.stem.partition('_')[0]}, line {each.line}](../{each.path}#L{each.line})"
                 parts.append(f"| `{each.name}` | {place} | {' '.join(each.comment.split())} |\n")

@@ -14,6 +14,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import asdict
 
 from rich.console import Console
 from rich.markup import escape
@@ -58,7 +59,7 @@ def main() -> int:
         with databases(1) as (url,):
             times = sql_times.measure(url, first=given.first, schedules=given.schedules)
             if given.json:
-                print(json.dumps(sql_times.as_plain(times)))
+                print(json.dumps([asdict(each) for each in times]))
             else:
                 sql_times.show(console, url, times, given.schedules)
             return 0

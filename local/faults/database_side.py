@@ -205,7 +205,7 @@ class SimulatedDatabase:
 
 
 class _Arrived(httpx.Response):
-    """A response that is read, without httpx's way there, which takes a third of what the whole request does."""
+    """A response that is read already, without httpx's stream and decoders, which have nothing to do here."""
 
     def __init__(self, status: int, headers: tuple[tuple[str, str], ...], body: bytes) -> None:
         self.__dict__.update(_read_response(status, headers).__dict__)

@@ -3,7 +3,8 @@
 https://www.postgresql.org/docs/current/monitoring-stats.html#MONITORING-PG-STAT-USER-FUNCTIONS-VIEW
 """
 
-from dataclasses import asdict, dataclass
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _SHOWN = 40
+_PATIENCE_SECONDS = 10.0
+_OTHERS = "select from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
 _TIMES = """
 select
   format('%%s.%%s', f.schemaname, f.funcname) as name, f.calls::double precision / %(schedules)s as calls,
@@ -52,8 +55,11 @@ def measure(url: str, *, first: int, schedules: int) -> list[FunctionTime]:
     with open_bench(url) as bench:
         for seed in range(first, first + schedules):
             Simulation(bench, plan(seed)).play()
-    # Its connections are closed, so they have reported what they counted.
     with psycopg.connect(url, autocommit=True, row_factory=class_row(FunctionTime)) as reader:
+        # A connection that is closed reports what it counted just before it goes.
+        ends_at = time.monotonic() + _PATIENCE_SECONDS
+        while reader.execute(_OTHERS).rowcount and time.monotonic() < ends_at:
+            time.sleep(0.01)
         return reader.execute(_TIMES, {"schedules": schedules}).fetchall()
 
 
@@ -74,8 +80,3 @@ def show(console: "Console", url: str, times: list[FunctionTime], schedules: int
     console.print(table)
     if len(times) > _SHOWN:
         console.print(f"and {len(times) - _SHOWN} more")
-
-
-def as_plain(times: list[FunctionTime]) -> list[dict[str, object]]:
-    """The same for JSON."""
-    return [asdict(each) for each in times]

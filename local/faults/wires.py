@@ -65,8 +65,8 @@ class Wires:
     def connect_aws(self) -> None:
         """Let every boto3 client of this process that is made from now on lead into the simulation."""
         session = botocore.session.Session()
-        session.register("before-call", self._aws_call)  # type: ignore[arg-type]  # they may answer, the stubs say no
-        session.register("before-send", self._aws_send)  # type: ignore[arg-type]
+        session.register("before-call", self._aws_call)  # type: ignore[arg-type]  # it may answer, the stubs say no
+        session.register("before-send", self._aws_send)  # type: ignore[arg-type]  # so may this one
         boto3.setup_default_session(botocore_session=session)
         # It waits before it repeats what failed: by the wall's clock, and for how long is chance that no seed decides.
         botocore.endpoint.time = SimpleNamespace(sleep=self._wait_to_repeat)  # type: ignore[attr-defined]  # no stub has it

@@ -37,7 +37,6 @@ _RETRY_SECONDS = 60.0  # PostgREST retries for ever; a hosted project's gateway 
 _ORDINARY_ISOLATION = "read committed"
 _ISOLATION_LEVELS = ("repeatable read", "serializable")
 _FORMS_AT_MOST = 1000
-_as_json = json.JSONEncoder(ensure_ascii=False).encode
 # What a stale catalogue can be the reason of.
 _MISSES = ("PGRST200", "PGRST202", "PGRST204", "PGRST205")
 
@@ -162,8 +161,8 @@ class Engine:
             ("request.jwt.claims", caller.claims_text),
             ("request.method", incoming.method),
             ("request.path", incoming.raw_path),
-            ("request.headers", _as_json(headers)),
-            ("request.cookies", _as_json(cookies) if cookies else "{}"),
+            ("request.headers", json.dumps(headers, ensure_ascii=False)),
+            ("request.cookies", json.dumps(cookies, ensure_ascii=False)),
         ]
         if request.preferences.timezone is not None:
             values.append(("timezone", request.preferences.timezone))
@@ -223,10 +222,9 @@ def _telling_so_many(count: int) -> bytes:
 
 
 def _telling(locals_: Locals) -> Statement:
-    said = [each.encode() for setting in locals_ for each in setting]
-    if b"\0" in b"".join(said):
+    if any("\0" in value for _, value in locals_):
         raise no_nul()
-    return _telling_so_many(len(locals_)), said
+    return _telling_so_many(len(locals_)), [each.encode() for setting in locals_ for each in setting]
 
 
 def _abandon(connection: PipelinedConnection) -> None:

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 
 import pytest
+from rich.console import Console
 
+from local.faults import sql_times
 from local.faults.catalogue import FAMILIES, MONEY_MOVES, SELDOM, SLOW_COMMIT_RATES, kinds_of
 from local.faults.coverage import Coverage
 from local.faults.draws import Draws
 from local.faults.schedule import ACTS, plan
 from local.faults.shrink import minimised
+from local.faults.sql_times import FunctionTime
 from local.faults.wires import operation_of
 
 
@@ -98,3 +101,16 @@ def test_stripe_calls_are_named_without_their_ids(method: str, path: str, name: 
 def test_what_is_struck_more_often_is_a_boundary_with_faults() -> None:
     assert all(kinds_of(boundary) for boundary in (*MONEY_MOVES, *SELDOM, *SLOW_COMMIT_RATES))
     assert all(len(set(kinds)) == len(kinds) for kinds in FAMILIES.values())
+
+
+def test_what_the_sql_functions_take_is_shown_the_dearest_first(
+    database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = [FunctionTime(f"internal.number_{number}", 2.0, 90.0 - number, 99.0, 0.123) for number in range(45)]
+
+    sql_times.show(Console(width=200), database_url, times, 7)
+
+    head, _, *rows, rest = capsys.readouterr().out.splitlines()
+    assert head.startswith("7 schedules on PostgreSQL 1")
+    assert rows[0].split() == ["internal.number_0", "2.00", "90.00", "99.00", "0.123"]
+    assert (len(rows), rest) == (40, "and 5 more")
